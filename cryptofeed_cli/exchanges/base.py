@@ -1,0 +1,155 @@
+"""What every exchange must answer; knows none of them.
+
+An exchange is pure: bytes in, messages out. It opens no socket, reads no clock and keeps no state between frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from typing import NamedTuple, Protocol
+
+import msgspec
+
+from cryptofeed_cli.types import BookUpdate, Instrument, Source, Ticker, Trade
+
+
+class Topic(NamedTuple):
+    """One subscription in the exchange's words: a channel of its own, and a symbol."""
+
+    channel: str
+    symbol: str
+
+
+class Wire(msgspec.Struct, frozen=True):
+    """How one of our channels is had from the exchange."""
+
+    channel: str
+    """The exchange's name for it."""
+    endpoint: str
+    """The socket it is served on."""
+    deep: bool = False
+    """Counts against the exchange's limit of depth subscriptions per socket."""
+
+
+class Capabilities(msgspec.Struct, frozen=True):
+    """What the session and the feed need to know of an exchange, as data."""
+
+    wires: Mapping[str, Wire]
+    """Our channel (`cryptofeed_cli.types.CHANNELS`) to where it comes from. Two of ours may share one."""
+    ping: str
+    """The text that keeps a socket alive."""
+    deep_topics_per_socket: int
+    topics_per_request: int
+    request_bytes: int
+    """The largest request the exchange takes."""
+    connects_per_second: int
+    """New sockets, per IP address."""
+
+
+class Trades(msgspec.Struct, frozen=True, gc=False):
+    """Single fills, in the order sent."""
+
+    topic: Topic
+    trades: list[Trade]
+
+
+class Fold(msgspec.Struct, frozen=True, gc=False):
+    """Fills folded into one message by the exchange: it covers every id from ``first_id`` to ``last_id``."""
+
+    first_id: int
+    last_id: int
+    timestamp: int | None
+
+
+class Folds(msgspec.Struct, frozen=True, gc=False):
+    """Aggregated trades: a witness of continuity, never stored as trades."""
+
+    topic: Topic
+    folds: list[Fold]
+
+
+class Tickers(msgspec.Struct, frozen=True, gc=False):
+    """Tickers, in the order sent."""
+
+    topic: Topic
+    tickers: list[Ticker]
+
+
+class Books(msgspec.Struct, frozen=True, gc=False):
+    """Changes of one book, in the order sent, heartbeats included (no levels, ``prev_sequence == sequence``)."""
+
+    topic: Topic
+    updates: list[BookUpdate]
+
+
+class Subscribed(msgspec.Struct, frozen=True, gc=False):
+    """The exchange accepted one topic."""
+
+    topic: Topic
+
+
+class Verdict(StrEnum):
+    """What a refusal means for what was asked."""
+
+    RETRY = "retry"
+    """The exchange is at fault or busy: ask again later."""
+    GIVE_UP_TOPIC = "give up topic"
+    """This topic cannot be had; everything else goes on."""
+    GIVE_UP = "give up"
+    """Nothing can be had this way."""
+
+
+class Refused(msgspec.Struct, frozen=True, gc=False):
+    """The exchange refused a request, or one topic of it where it says which."""
+
+    code: str
+    reason: str
+    verdict: Verdict
+    request_id: str | None
+    topic: Topic | None
+
+
+class Notice(msgspec.Struct, frozen=True, gc=False):
+    """The exchange is about to close this socket."""
+
+    code: str
+    reason: str
+
+
+class Pong(msgspec.Struct, frozen=True, gc=False):
+    """The answer to our ping."""
+
+
+class Ignored(msgspec.Struct, frozen=True, gc=False):
+    """Understood, and of no use to us."""
+
+
+Message = Trades | Folds | Tickers | Books | Subscribed | Refused | Notice | Pong | Ignored
+
+
+class Exchange(Protocol):
+    """One exchange, as far as recording needs it."""
+
+    @property
+    def name(self) -> str:
+        """The word in every record: ``OKX``."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What it can and cannot do, as data."""
+
+    def subscribe(self, topics: Sequence[Topic], request_id: str) -> str:
+        """Return the text that asks for ``topics``."""
+
+    def unsubscribe(self, topics: Sequence[Topic], request_id: str) -> str:
+        """Return the text that asks for them no more."""
+
+    def parse(self, data: bytes, received_at: int, source: Source) -> Message:
+        """Understand one frame; raise `ProtocolError`, and nothing else, where that is impossible."""
+
+    def instrument_paths(self, symbols: Sequence[str]) -> list[str]:
+        """Return the REST paths whose answers tell of ``symbols``."""
+
+    def parse_instruments(self, body: bytes, received_at: int, source: Source) -> list[Instrument]:
+        """Understand the answer to one of `instrument_paths`; raise `ProtocolError` where that is impossible."""

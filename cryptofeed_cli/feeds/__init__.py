@@ -1,0 +1,1 @@
+"""Feeds of frames: live sockets, tapes, simulated markets."""

@@ -1,0 +1,92 @@
+"""The one narrow interface of every store; knows no database.
+
+A market kind and its simulated twin never share a table: ``simulated=True`` reads the twin, and `Store.write` puts
+every record with source ``simulated`` there, whatever its caller meant.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+
+from cryptofeed_cli.types import Kind, Record
+
+
+class Series(NamedTuple):
+    """The records of one symbol of one exchange."""
+
+    exchange: str
+    symbol: str
+
+
+class Span(msgspec.Struct, frozen=True):
+    """``[since, until)`` in nanoseconds; None: without that bound."""
+
+    since: int | None = None
+    until: int | None = None
+
+
+class Written(msgspec.Struct, frozen=True):
+    """What became of a batch: every record is one of these."""
+
+    inserted: int = 0
+    duplicates: int = 0
+    """Already stored with the same content (or, for an upsert, with a higher revision)."""
+    conflicts: int = 0
+    """Same key, other content: the first one stays, the second one is kept in ``rejects``."""
+
+
+class Tally(msgspec.Struct, frozen=True):
+    """How much of one series is stored. ``first`` and ``last`` are in the unit of the kind's range field."""
+
+    series: Series
+    count: int
+    first: int | None
+    last: int | None
+
+
+class Store(ABC):
+    """Records in, records out. Opened by `cryptofeed_cli.stores.open_store`; used by one thread at a time."""
+
+    url: str
+    """For messages: never with a password in it."""
+
+    @abstractmethod
+    def write(self, records: Sequence[Record]) -> Written:
+        """Store a batch durably; on return it survives a power cut.
+
+        Idempotent: what is stored already is counted, not stored again. Gaps are upserted when their revision is
+        higher, runs always. Raises `StoreUnreachable` (the batch may be written again, whole) or `StoreRefused`.
+        """
+
+    @abstractmethod
+    def scan(
+        self,
+        kind: Kind,
+        series: Series | None = None,
+        *,
+        span: Span = Span(),  # noqa: B008 - frozen
+        simulated: bool = False,
+        descending: bool = False,
+    ) -> Iterator[Any]:
+        """Yield the records of one series in the kind's order, in constant memory and without a long transaction.
+
+        ``series`` is given for market kinds and None for the others. The range field selects ``[since, until)``; a
+        span's two fields select by overlap (an absent end is open). A record whose range field is None is yielded
+        only when the span has no bound, before all others.
+        """
+
+    @abstractmethod
+    def series(self, kind: Kind, *, simulated: bool = False) -> list[Series]:
+        """Return the series of a market kind that have records, sorted."""
+
+    @abstractmethod
+    def tally(self, kind: Kind, series: Series, *, simulated: bool = False) -> Tally:
+        """Count one series."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of the database. A second call does nothing."""
