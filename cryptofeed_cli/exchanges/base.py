@@ -37,6 +37,8 @@ class Capabilities(msgspec.Struct, frozen=True):
 
     wires: Mapping[str, Wire]
     """Our channel (`cryptofeed_cli.types.CHANNELS`) to where it comes from. Two of ours may share one."""
+    witness: Wire | None
+    """A second channel of trades that proves continuity and is not stored; None: there is none."""
     ping: str
     """The text that keeps a socket alive."""
     deep_topics_per_socket: int
@@ -50,7 +52,7 @@ class Capabilities(msgspec.Struct, frozen=True):
 class Trades(msgspec.Struct, frozen=True, gc=False):
     """Single fills, in the order sent."""
 
-    topic: Topic
+    symbol: str
     trades: list[Trade]
 
 
@@ -65,21 +67,21 @@ class Fold(msgspec.Struct, frozen=True, gc=False):
 class Folds(msgspec.Struct, frozen=True, gc=False):
     """Aggregated trades: a witness of continuity, never stored as trades."""
 
-    topic: Topic
+    symbol: str
     folds: list[Fold]
 
 
 class Tickers(msgspec.Struct, frozen=True, gc=False):
     """Tickers, in the order sent."""
 
-    topic: Topic
+    symbol: str
     tickers: list[Ticker]
 
 
 class Books(msgspec.Struct, frozen=True, gc=False):
     """Changes of one book, in the order sent, heartbeats included (no levels, ``prev_sequence == sequence``)."""
 
-    topic: Topic
+    symbol: str
     updates: list[BookUpdate]
 
 
@@ -138,6 +140,18 @@ class Exchange(Protocol):
     @property
     def capabilities(self) -> Capabilities:
         """What it can and cannot do, as data."""
+
+    @property
+    def sockets(self) -> Mapping[str, Sequence[str]]:
+        """The WebSocket URLs of each endpoint, in the order to try them."""
+
+    @property
+    def rest(self) -> Sequence[str]:
+        """The base URLs of the REST interface, in the order to try them."""
+
+    @property
+    def rest_headers(self) -> Mapping[str, str]:
+        """What every REST request must carry."""
 
     def subscribe(self, topics: Sequence[Topic], request_id: str) -> str:
         """Return the text that asks for ``topics``."""
