@@ -1,0 +1,146 @@
+"""The options that commands share, each declared once, and what they do to the configuration; knows no command."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Mapping
+from enum import StrEnum
+from itertools import groupby
+from pathlib import Path
+from typing import Annotated, BinaryIO
+
+import msgspec
+import typer
+
+from cryptofeed_cli import config as configuration
+from cryptofeed_cli import logs
+from cryptofeed_cli.config import Settings
+from cryptofeed_cli.errors import ConfigurationError, UsageError
+from cryptofeed_cli.printable import escape
+
+LOG = logging.getLogger(__name__)
+
+
+class Invocation(msgspec.Struct, frozen=True):
+    """What stood before the command."""
+
+    config: Path | None = None
+    verbose: bool = False
+    quiet: bool = False
+
+
+class SourceChoice(StrEnum):
+    """Which records a reader wants."""
+
+    live = "live"
+    backfill = "backfill"
+    simulated = "simulated"
+    real = "real"
+    all = "all"
+
+    @property
+    def sources(self) -> frozenset[str]:
+        """The sources that this word stands for."""
+        if self is SourceChoice.real:
+            return frozenset({"live", "backfill"})
+        if self is SourceChoice.all:
+            return frozenset({"live", "backfill", "simulated"})
+        return frozenset({self.value})
+
+
+ConfigFile = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="Read the configuration from FILE.")]
+StoreUrl = Annotated[
+    str | None, typer.Option("--store", metavar="URL", help="sqlite:///FILE or mongodb://HOST/DATABASE.")
+]
+Symbols = Annotated[
+    list[str] | None,
+    typer.Option("--symbol", "-s", metavar="SYMBOL", help="Only this symbol; may be repeated, or hold commas."),
+]
+Since = Annotated[
+    str | None,
+    typer.Option("--since", metavar="T", help="From T on: 2026-11-22T10:00:00Z, 2026-11-22, now, 15m (ago), epoch."),
+]
+Until = Annotated[str | None, typer.Option("--until", metavar="T", help="Up to T, T itself not included.")]
+SourceOption = Annotated[SourceChoice, typer.Option("--source", help="Which records; real is live and backfill.")]
+
+Channels = Annotated[
+    str | None, typer.Option("--channels", metavar="A,B", help="trades, tickers, orderbooks, book_updates.")
+]
+Redundancy = Annotated[str | None, typer.Option("--redundancy", metavar="N", help="Sockets per subscription.")]
+Proxy = Annotated[str | None, typer.Option("--proxy", metavar="URL", help="Reach the exchange through this proxy.")]
+Interface = Annotated[
+    str | None, typer.Option("--interface", metavar="NAME", help="Reach the exchange through this network interface.")
+]
+RecorderName = Annotated[str | None, typer.Option("--name", metavar="NAME", help="Names this recorder.")]
+Simulate = Annotated[
+    bool | None,
+    typer.Option("--simulate/--no-simulate", help="Simulate (labelled, apart) while the exchange is away."),
+]
+SimulateAfter = Annotated[
+    str | None, typer.Option("--simulate-after", metavar="DURATION", help="How long it must be away for that.")
+]
+Tape = Annotated[str | None, typer.Option("--tape", metavar="DIR", help="Keep every frame, verbatim, in DIR.")]
+
+_FLAGS: Mapping[str, str] = {
+    "record.symbols": "SYMBOL",
+    "record.channels": "--channels",
+    "record.redundancy": "--redundancy",
+    "record.name": "--name",
+    "record.tape": "--tape",
+    "network.proxy": "--proxy",
+    "network.interface": "--interface",
+    "store.url": "--store",
+    "failover.simulate": "--simulate/--no-simulate",
+    "failover.after": "--simulate-after",
+}
+
+
+def configure(
+    ctx: typer.Context, config: Path | None, given: Mapping[str, object], *, environ: Mapping[str, str] = os.environ
+) -> Settings:
+    """Load the configuration with a command's options on top, start the log, and log the warnings.
+
+    Args: ``config`` is the command's own ``--config``; ``given`` the options by dotted key, None where not given.
+    """
+    before = ctx.obj if isinstance(ctx.obj, Invocation) else Invocation()
+    flags = [
+        configuration.Flag(_FLAGS[key], key, ",".join(value) if isinstance(value, list) else value)
+        for key, value in given.items()
+        if value not in (None, [])
+    ]
+    if before.verbose or before.quiet:
+        name, level = ("-v", "debug") if before.verbose else ("-q", "warning")
+        flags.append(configuration.Flag(name, "log.level", level))
+    settings = configuration.load(config or before.config, environ, flags)
+    _start_log(settings)
+    for warning in settings.warnings:
+        LOG.warning("%s", warning)
+    return settings
+
+
+def print_configuration(settings: Settings) -> None:
+    """Print the effective configuration as TOML, secrets hidden, each value with where it came from."""
+    for table, keys in groupby(settings.effective(), key=lambda one: one.key.partition(".")[0]):
+        typer.echo(f"[{table}]")
+        for key, value, origin in keys:
+            typer.echo(f"{key.partition('.')[2]} = {msgspec.json.encode(value).decode()}  # {escape(origin)}")
+
+
+def binary_stdout() -> BinaryIO:
+    """Return stdout for data; raise `UsageError` where it is closed."""
+    if sys.stdout is None:
+        raise UsageError("standard output is closed; there is nowhere to print to")
+    return sys.stdout.buffer
+
+
+def _start_log(settings: Settings) -> None:
+    log = settings.log
+    file = None if log.file is None else Path(log.file).expanduser()
+    try:
+        logs.configure(level=log.level, form=log.format, file=file, stream=sys.stderr)
+    except OSError as exc:
+        raise ConfigurationError(
+            settings.origin("log.file"), "log.file", log.file, f"cannot be written: {exc.strerror}"
+        ) from exc
