@@ -42,6 +42,18 @@ class Clock(Protocol):
         """Return the monotonic clock, in nanoseconds since an arbitrary start."""
 
 
+class Moment(Protocol):
+    """One instant on both clocks: what every event carries."""
+
+    @property
+    def at(self) -> int:
+        """The wall clock, in nanoseconds since 1970 UTC."""
+
+    @property
+    def monotonic(self) -> int:
+        """The monotonic clock, in nanoseconds."""
+
+
 class SystemClock:
     """The clocks of the operating system."""
 

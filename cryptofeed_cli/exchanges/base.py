@@ -50,10 +50,24 @@ class Capabilities(msgspec.Struct, frozen=True):
 
 
 class Trades(msgspec.Struct, frozen=True, gc=False):
-    """Single fills, in the order sent."""
+    """Single fills of one symbol, in the order sent."""
 
     symbol: str
-    trades: list[Trade]
+    records: list[Trade]
+
+
+class Tickers(msgspec.Struct, frozen=True, gc=False):
+    """Tickers of one symbol, in the order sent."""
+
+    symbol: str
+    records: list[Ticker]
+
+
+class Books(msgspec.Struct, frozen=True, gc=False):
+    """Changes of one book, in the order sent, heartbeats included (no levels, ``prev_sequence == sequence``)."""
+
+    symbol: str
+    records: list[BookUpdate]
 
 
 class Fold(msgspec.Struct, frozen=True, gc=False):
@@ -69,20 +83,6 @@ class Folds(msgspec.Struct, frozen=True, gc=False):
 
     symbol: str
     folds: list[Fold]
-
-
-class Tickers(msgspec.Struct, frozen=True, gc=False):
-    """Tickers, in the order sent."""
-
-    symbol: str
-    tickers: list[Ticker]
-
-
-class Books(msgspec.Struct, frozen=True, gc=False):
-    """Changes of one book, in the order sent, heartbeats included (no levels, ``prev_sequence == sequence``)."""
-
-    symbol: str
-    updates: list[BookUpdate]
 
 
 class Subscribed(msgspec.Struct, frozen=True, gc=False):
@@ -127,7 +127,7 @@ class Ignored(msgspec.Struct, frozen=True, gc=False):
     """Understood, and of no use to us."""
 
 
-Message = Trades | Folds | Tickers | Books | Subscribed | Refused | Notice | Pong | Ignored
+Message = Trades | Tickers | Books | Folds | Subscribed | Refused | Notice | Pong | Ignored
 
 
 class Exchange(Protocol):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import msgspec
 
@@ -45,6 +46,8 @@ class Okx:
         sockets, self._rest = _HOSTS[region]
         self._demo = region == "demo"
         self.name = "OKX-DEMO" if self._demo else "OKX"
+        # Bound once: it is called for every frame.
+        self.parse: Callable[[bytes, int, Source], Message] = partial(frames.parse, self.name)
         self._sockets = {
             endpoint: (f"{sockets}/ws/v5/{endpoint}" + ("?brokerId=9999" if self._demo else ""),)
             for endpoint in ("public", "business")
@@ -72,10 +75,6 @@ class Okx:
     def unsubscribe(self, topics: Sequence[Topic], request_id: str) -> str:
         """Return the text that asks for them no more."""
         return _request("unsubscribe", topics, request_id)
-
-    def parse(self, data: bytes, received_at: int, source: Source) -> Message:
-        """Understand one frame; raise `ProtocolError`, and nothing else, where that is impossible."""
-        return frames.parse(self.name, data, received_at, source)
 
     def instrument_paths(self, symbols: Sequence[str]) -> list[str]:
         """Return the REST paths whose answers tell of ``symbols``. Options are asked for by their family."""

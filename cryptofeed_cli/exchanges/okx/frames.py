@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -31,8 +32,10 @@ from cryptofeed_cli.exchanges.base import (
     Trades,
     Verdict,
 )
-from cryptofeed_cli.types import BookUpdate, CountedLevel, Source, Ticker, Trade
+from cryptofeed_cli.types import BookUpdate, Source, Ticker, Trade
 
+Time = Annotated[int, Meta(ge=0, le=MAX_MILLISECONDS)]
+"""Unix milliseconds; 0 where OKX has none."""
 Sequence64 = Annotated[int, Meta(ge=-1, le=(1 << 63) - 1)]
 Count64 = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
 WireLevel = tuple[str, str, str, Count64]
@@ -58,14 +61,15 @@ class _Fill(msgspec.Struct, gc=False, rename="camel"):
     px: str
     sz: str
     side: Literal["buy", "sell"]
-    ts: str
-    source: str | None = None
-    count: str = "1"
+    ts: Time
+    source: str = ""
+    count: Count64 = 1
 
 
 class _Quote(msgspec.Struct, gc=False, rename="camel"):
+    # After the first two, the order of `Ticker`.
     inst_id: str
-    ts: str
+    ts: Time
     last: str = ""
     last_sz: str = ""
     bid_px: str = ""
@@ -84,7 +88,7 @@ class _Quote(msgspec.Struct, gc=False, rename="camel"):
 class _Change(msgspec.Struct, gc=False, rename="camel"):
     asks: list[WireLevel]
     bids: list[WireLevel]
-    ts: str
+    ts: Time
     seq_id: Sequence64
     prev_seq_id: Sequence64
 
@@ -106,164 +110,151 @@ class _Changes(msgspec.Struct, gc=False):
 
 
 _decode_event = msgspec.json.Decoder(_Event).decode
-_decode_fills = msgspec.json.Decoder(_Fills).decode
-_decode_quotes = msgspec.json.Decoder(_Quotes).decode
-# Not strict: the count of orders is sent as a string and kept as an integer.
+# Not strict: OKX sends times and counts as strings, and they are kept as integers.
+_decode_fills = msgspec.json.Decoder(_Fills, strict=False).decode
+_decode_quotes = msgspec.json.Decoder(_Quotes, strict=False).decode
 _decode_changes = msgspec.json.Decoder(_Changes, strict=False).decode
 
 _PONG = Pong()
 _IGNORED = Ignored()
-_CHANNEL = b'"channel":"'
 _RPI = {"0": False, "1": True}
-_NUMBER = r"-?(?:0|[1-9]\d{0,39})(?:\.\d{1,40})?"
-_are_numbers = re.compile(rf"{_NUMBER}(?: {_NUMBER})*", re.ASCII).fullmatch
-_POSITION = re.compile(r" \((?:byte|char) \d+\)| at byte \d+")
+# Possessive throughout: three times as fast, since there is nothing to step back to.
+_NUMBER = r"[0-9]{1,40}+(?:\.[0-9]{1,40}+)?+"
+_are_numbers = re.compile(rf"(?:{_NUMBER} )*+{_NUMBER}").fullmatch
+# Nothing is computed with a ticker, so it is enough that its figures are made of digits and points.
+_are_figures = re.compile(r"[0-9.]*+").fullmatch
+_is_fill = re.compile(rf"(?:0|[1-9][0-9]{{0,17}}+) {_NUMBER} {_NUMBER}").fullmatch
+_POSITION = re.compile(r" \((?:byte|char) \d+\)")
 _REFUSED_TOPIC = re.compile(r"channel:\s*([\w-]+)\s*,\s*instId:\s*([^\s,]+)")
+_UNKNOWN_CHANNEL = "a frame of no channel that is recorded"
 _RETRY = {"60014", "63999", "64007"}  # too frequent, internal errors
-_UPGRADE_NOTICE = "64008"
-
-
-def parse(exchange: str, data: bytes, received_at: int, source: Source) -> Message:
-    """Understand one frame; raise `ProtocolError`, and nothing else, where that is impossible."""
-    try:
-        if b'"event"' not in data:
-            # The channel is looked up before decoding, so that one typed decode does it all. A wrong guess cannot
-            # pass: the decoded frame names its channel too.
-            start = data.find(_CHANNEL) + len(_CHANNEL)
-            reader = _READERS.get(data[start : data.find(b'"', start)])
-            if reader is not None:
-                return reader(exchange, data, received_at, source)
-        if data == b"pong":
-            return _PONG
-        event = _decode_event(data)
-        if event.event is not None:
-            return _control(event)
-        channel = str((event.arg or {}).get("channel"))
-        reader = _READERS.get(channel.encode())
-        if reader is None:
-            raise ProtocolError(exchange, "a frame of no channel that is recorded", data)
-        return reader(exchange, data, received_at, source)
-    except msgspec.ValidationError as exc:
-        raise ProtocolError(exchange, f"unexpected shape: {exc}", data) from exc
-    except (msgspec.DecodeError, UnicodeError, RecursionError) as exc:
-        raise ProtocolError(exchange, f"not JSON: {_POSITION.sub('', str(exc))}", data) from exc
-    except _Implausible as exc:
-        raise ProtocolError(exchange, str(exc), data) from exc
 
 
 class _Implausible(ValueError):
     pass
 
 
+def parse(exchange: str, data: bytes, received_at: int, source: Source) -> Message:
+    """Understand one frame; raise `ProtocolError`, and nothing else, where that is impossible."""
+    try:
+        # OKX writes `{"arg":{"channel":"books",...`. The channel is guessed from there, so that one typed decode does
+        # it all; a wrong guess cannot pass, as the decoded frame names its channel too.
+        return _BY_PREFIX.get(data[19:26], _any)(exchange, data, received_at, source)
+    except msgspec.ValidationError as exc:
+        reason = f"unexpected shape: {exc}"
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as exc:
+        reason = f"not JSON: {_POSITION.sub('', str(exc))}"
+    except _Implausible as exc:
+        reason = str(exc)
+    with suppress(msgspec.DecodeError, UnicodeError, RecursionError):
+        control = _control(data)  # an event that names its channel first
+        if control is not None:
+            return control
+    raise ProtocolError(exchange, reason, data)
+
+
+def _any(exchange: str, data: bytes, received_at: int, source: Source) -> Message:
+    """Understand a frame that does not begin as most do."""
+    if data == b"pong":
+        return _PONG
+    control = _control(data)
+    if control is not None:
+        return control
+    reader = _READERS.get(str((_decode_event(data).arg or {}).get("channel")))
+    if reader is None:
+        raise _Implausible(_UNKNOWN_CHANNEL)
+    return reader(exchange, data, received_at, source)
+
+
 def _trades(exchange: str, data: bytes, received_at: int, source: Source) -> Trades:
     frame = _decode_fills(data)
     symbol = frame.arg.instId
+    if frame.arg.channel != "trades-all":
+        raise _Implausible(_UNKNOWN_CHANNEL)
     trades = []
     for fill in frame.data:
-        trade_id = fill.trade_id
-        number = _integer(trade_id)
-        if number >= 1 << 63 or fill.inst_id != symbol or not _are_numbers(f"{fill.px} {fill.sz}"):
+        if fill.inst_id != symbol or not _is_fill(f"{fill.trade_id} {fill.px} {fill.sz}"):
             raise _Implausible("an implausible trade")
         trades.append(
             Trade(
-                _time(fill.ts), received_at, exchange, symbol, source,
-                trade_id, fill.px, fill.sz, fill.side, _RPI.get(fill.source or ""),
+                fill.ts or None, received_at, exchange, symbol, source,
+                fill.trade_id, fill.px, fill.sz, fill.side, _RPI.get(fill.source),
             )
         )  # fmt: skip
-    return Trades(_symbol(frame.arg, "trades-all"), trades)
+    return Trades(symbol, trades)
 
 
 def _folds(_exchange: str, data: bytes, _received_at: int, _source: Source) -> Folds:
     frame = _decode_fills(data)
+    symbol = frame.arg.instId
+    if frame.arg.channel != "trades":
+        raise _Implausible(_UNKNOWN_CHANNEL)
     folds = []
     for fill in frame.data:
-        last, count = _integer(fill.trade_id), _integer(fill.count)
-        if not 1 <= count <= last + 1 or last >= 1 << 63 or fill.inst_id != frame.arg.instId:
+        if fill.inst_id != symbol or not _is_fill(f"{fill.trade_id} {fill.px} {fill.sz}"):
             raise _Implausible("an implausible fold of trades")
         # "count 3 with id N covers N, N-1 and N-2" (docs: Trades channel)
-        folds.append(Fold(last - count + 1, last, _time(fill.ts)))
-    return Folds(_symbol(frame.arg, "trades"), folds)
+        last = int(fill.trade_id)
+        folds.append(Fold(last - fill.count + 1, last, fill.ts or None))
+    return Folds(symbol, folds)
 
 
 def _tickers(exchange: str, data: bytes, received_at: int, source: Source) -> Tickers:
     frame = _decode_quotes(data)
     symbol = frame.arg.instId
+    if frame.arg.channel != "tickers":
+        raise _Implausible(_UNKNOWN_CHANNEL)
     tickers = []
     for quote in frame.data:
-        ticker = Ticker(
-            _time(quote.ts), received_at, exchange, symbol, source,
-            quote.last or None, quote.last_sz or None,
-            quote.bid_px or None, quote.bid_sz or None, quote.ask_px or None, quote.ask_sz or None,
-            quote.open24h or None, quote.high24h or None, quote.low24h or None,
-            quote.vol24h or None, quote.vol_ccy24h or None, quote.sod_utc0 or None, quote.sod_utc8 or None,
-        )  # fmt: skip
-        given = " ".join(filter(None, astuple(ticker)[5:-2]))
-        if quote.inst_id != symbol or (given and not _are_numbers(given)):
+        given = astuple(quote)[2:]
+        figures: tuple[str | None, ...] = given
+        if "" in given:
+            figures = tuple(text or None for text in given)
+        if not _are_figures("".join(given)):
             raise _Implausible("an implausible ticker")
-        tickers.append(ticker)
-    return Tickers(_symbol(frame.arg, "tickers"), tickers)
+        if quote.inst_id != symbol:
+            raise _Implausible("a ticker of another symbol")
+        tickers.append(Ticker(quote.ts or None, received_at, exchange, symbol, source, *figures))  # type: ignore[arg-type]
+    return Tickers(symbol, tickers)
 
 
 def _books(exchange: str, data: bytes, received_at: int, source: Source) -> Books:
     frame = _decode_changes(data)
     symbol = frame.arg.instId
+    if frame.arg.channel != "books":
+        raise _Implausible(_UNKNOWN_CHANNEL)
     updates = []
     for change in frame.data:
         sequence, previous = change.seq_id, change.prev_seq_id
-        if sequence < 0:
-            raise _Implausible("a book without a sequence")
+        levels = change.bids + change.asks
+        if sequence < 0 or (levels and not _are_numbers(" ".join([f"{price} {size}" for price, size, _, _ in levels]))):
+            raise _Implausible("an implausible book")
         updates.append(
             BookUpdate(
-                _time(change.ts), received_at, exchange, symbol, source, frame.action,
-                None if previous < 0 else previous, sequence, _levels(change.bids), _levels(change.asks),
+                change.ts or None, received_at, exchange, symbol, source,
+                frame.action, None if previous < 0 else previous, sequence,
+                [(price, size, orders) for price, size, _, orders in change.bids],
+                [(price, size, orders) for price, size, _, orders in change.asks],
             )
         )  # fmt: skip
-    return Books(_symbol(frame.arg, "books"), updates)
+    return Books(symbol, updates)
 
 
 _Reader = Callable[[str, bytes, int, Source], Message]
-_READERS: dict[bytes, _Reader] = {
-    b"trades-all": _trades,
-    b"trades": _folds,
-    b"tickers": _tickers,
-    b"books": _books,
-}
+_READERS: dict[str, _Reader] = {"trades-all": _trades, "trades": _folds, "tickers": _tickers, "books": _books}
+_BY_PREFIX: dict[bytes, _Reader] = {
+    b"trades-": _trades,
+    b'trades"': _folds,
+    b'tickers': _tickers,
+    b'books",': _books,
+}  # fmt: skip
 
 
-def _levels(levels: list[WireLevel]) -> list[CountedLevel]:
-    if levels and not _are_numbers(" ".join([f"{price} {size}" for price, size, _, _ in levels])):
-        raise _Implausible("a book level that is not a number")
-    return [(price, size, orders) for price, size, _, orders in levels]
-
-
-def _integer(text: str) -> int:
-    """Read canonical decimal digits: what `str` writes again the same."""
-    try:
-        number = int(text)
-    except ValueError:
-        raise _Implausible("a number that is not one") from None
-    if number < 0 or str(number) != text:
-        raise _Implausible("a number that is not canonical")
-    return number
-
-
-def _time(text: str) -> int | None:
-    """Read Unix milliseconds; OKX writes ``"0"`` or nothing where it has none."""
-    if not text:
+def _control(data: bytes) -> Message | None:
+    """Understand an event; None: it is data."""
+    event = _decode_event(data)
+    if event.event is None:
         return None
-    milliseconds = _integer(text)
-    if milliseconds > MAX_MILLISECONDS:
-        raise _Implausible("a time beyond the year 9999")
-    return milliseconds or None
-
-
-def _symbol(arg: _Arg, channel: str) -> str:
-    if arg.channel != channel:
-        raise _Implausible("a frame that names two channels")
-    return arg.instId
-
-
-def _control(event: _Event) -> Message:
     topic = _event_topic(event.arg)
     match event.event:
         case "subscribe" if topic is not None:

@@ -1,0 +1,80 @@
+"""Instruments: asked for again and again, recorded whenever their content changes; opens no connection."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from cryptofeed_cli.clock import HOUR, MINUTE, Moment
+from cryptofeed_cli.errors import ProtocolError
+from cryptofeed_cli.exchanges.base import Exchange
+from cryptofeed_cli.feeds.base import Action, Answer, Fetch
+from cryptofeed_cli.types import Instrument, Source
+
+EVERY = HOUR
+RETRY_AFTER = MINUTE
+
+
+class Catalogue:
+    """What the exchange says of the symbols recorded, version by version."""
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        symbols: Sequence[str],
+        known: Mapping[str, Instrument],
+        emit: Callable[[Instrument], object],
+        act: Callable[[Action], object],
+    ) -> None:
+        """``known`` is the latest stored version of each symbol."""
+        self._exchange = exchange
+        self._symbols = symbols
+        self._known = dict(known)
+        self._emit = emit
+        self._act = act
+        self._due: int | None = None
+        self._asked: dict[int, str] = {}
+        self._requests = 0
+
+    def check(self, now: Moment) -> None:
+        """Ask when it is time to."""
+        if self._due is not None and now.monotonic < self._due:
+            return
+        self._due = now.monotonic + EVERY
+        for path in self._exchange.instrument_paths(self._symbols):
+            self._requests += 1
+            self._asked[self._requests] = path
+            self._act(Fetch(self._requests, path))
+
+    def answer(self, answer: Answer) -> str | None:
+        """Take an answer; return what is wrong with it, if anything is (it will be asked for again)."""
+        path = self._asked.pop(answer.request_id, None)
+        if path is None:
+            return None
+        source: Source = "backfill" if answer.announced is None else "simulated"
+        problem = answer.error
+        if problem is None:
+            try:
+                for instrument in self._exchange.parse_instruments(answer.body, answer.at, source):
+                    self._compare(instrument)
+            except ProtocolError as exc:
+                problem = exc.reason
+        if problem is None:
+            return None
+        self._due = min(self._due or 0, answer.monotonic + RETRY_AFTER)
+        return f"{path}: {problem}"
+
+    def _compare(self, instrument: Instrument) -> None:
+        if instrument.symbol not in self._symbols:
+            return
+        known = self._known.get(instrument.symbol)
+        if known is None or _content(known) != _content(instrument):
+            self._known[instrument.symbol] = instrument
+            self._emit(instrument)
+
+
+def _content(instrument: Instrument) -> Any:
+    """What an instrument says, however its JSON was laid out."""
+    return msgspec.json.decode(instrument.raw)

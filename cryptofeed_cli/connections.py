@@ -1,0 +1,181 @@
+"""One connection as the session sees it: what it carries, what was asked, what was heard; owns no socket."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from cryptofeed_cli.clock import SECOND, Moment
+from cryptofeed_cli.exchanges.base import Exchange, Refused, Topic, Verdict
+from cryptofeed_cli.feeds.base import Action, Reset, Send
+from cryptofeed_cli.types import Source
+
+ACK_TIMEOUT = 10 * SECOND
+RETRY_AFTER = 5 * SECOND
+ATTEMPTS = 3
+"""How often one topic is asked for before its silence is reported."""
+
+
+class Note(msgspec.Struct, frozen=True):
+    """Something worth a line in the log."""
+
+    level: str
+    text: str
+
+
+class _Pending(msgspec.Struct):
+    request_id: str
+    due: int
+    """Monotonic time at which to ask again."""
+    attempts: int
+
+
+class Connection:
+    """Subscribes its topics, matches the answers, keeps the socket alive."""
+
+    def __init__(
+        self,
+        number: int,
+        endpoint: str,
+        topics: Sequence[Topic],
+        exchange: Exchange,
+        ping_interval: int,
+        act: Callable[[Action], object],
+        say: Callable[[Note], object],
+    ) -> None:
+        self.number = number
+        self.endpoint = endpoint
+        self.topics = list(topics)
+        self.up = False
+        self.source: Source = "live"
+        self.takers: Mapping[type, Mapping[str, Any]] = {}
+        """Who takes the records of each type of data message, by symbol."""
+        self.last_heard = 0
+        """Monotonic time of the last frame, of whatever kind."""
+        self._exchange = exchange
+        self._ping_interval = ping_interval
+        self._act = act
+        self._say = say
+        self._pinged: int | None = None
+        self._pending: dict[Topic, _Pending] = {}
+        self._requests = 0
+
+    def opened(self, source: Source, now: Moment) -> None:
+        """The socket is up: ask for everything."""
+        self.up = True
+        self.source = source
+        self.last_heard = now.monotonic
+        self._pinged = None
+        self.subscribe(self.topics, now)
+
+    def closed(self) -> None:
+        """The socket is gone, and with it every subscription."""
+        self.up = False
+        self._pending.clear()
+
+    def subscribe(self, topics: Iterable[Topic], now: Moment) -> None:
+        """Ask for topics, in as few requests as the exchange takes."""
+        for batch in self._batches(topics):
+            request_id = self._next_request()
+            for topic in batch:
+                attempts = self._pending[topic].attempts + 1 if topic in self._pending else 1
+                self._pending[topic] = _Pending(request_id, now.monotonic + ACK_TIMEOUT, attempts)
+            self._act(Send(self.number, self._exchange.subscribe(batch, request_id)))
+
+    def renew(self, topic: Topic, now: Moment) -> None:
+        """Drop one subscription and ask for it again: what an exchange answers with a new snapshot."""
+        if self.up and topic not in self._pending:
+            self._act(Send(self.number, self._exchange.unsubscribe([topic], self._next_request())))
+            self.subscribe([topic], now)
+
+    def subscribed(self, topic: Topic) -> None:
+        """The exchange acknowledged a topic."""
+        self._pending.pop(topic, None)
+
+    def refused(self, refusal: Refused, now: Moment) -> list[Topic]:
+        """Handle a refusal; return the topics that cannot be had."""
+        blamed = self._blamed(refusal)
+        if len(blamed) > 1:
+            # One of several, and the exchange does not say which: ask for each by itself.
+            for topic in blamed:
+                self.subscribe([topic], now)
+            return []
+        if not blamed:
+            self._say(Note("warning", f"{self._exchange.name} refused a request: {refusal.reason}"))
+            return []
+        topic = blamed[0]
+        if refusal.verdict is Verdict.RETRY:
+            pending = self._pending.setdefault(topic, _Pending("", 0, 0))
+            pending.due = now.monotonic + RETRY_AFTER
+            return []
+        self._pending.pop(topic, None)
+        self.topics = [kept for kept in self.topics if kept != topic]
+        return blamed
+
+    def check(self, now: Moment) -> None:
+        """Ask again for what was not answered; ping a quiet socket; give up a dead one."""
+        if not self.up:
+            return
+        for topic, pending in list(self._pending.items()):
+            if now.monotonic >= pending.due:
+                if pending.attempts == ATTEMPTS:
+                    name = self._exchange.name
+                    self._say(Note("warning", f"{name} does not acknowledge {topic.channel} of {topic.symbol}"))
+                self.subscribe([topic], now)
+                pending = self._pending[topic]
+                pending.due += ACK_TIMEOUT * min(pending.attempts, 30)
+        quiet = now.monotonic - self.last_heard
+        if self._pinged is not None and self._pinged > self.last_heard:
+            if now.monotonic - self._pinged >= self._ping_interval:
+                self._act(Reset(self.number, "no answer to a ping"))
+                self._pinged = None
+                self.last_heard = now.monotonic  # once; its Closed follows
+        elif quiet >= self._ping_interval:
+            self._pinged = now.monotonic
+            self._act(Send(self.number, self._exchange.capabilities.ping))
+
+    def _blamed(self, refusal: Refused) -> list[Topic]:
+        if refusal.topic is not None:
+            return [refusal.topic] if refusal.topic in self.topics else []
+        return [topic for topic, pending in self._pending.items() if pending.request_id == refusal.request_id]
+
+    def _batches(self, topics: Iterable[Topic]) -> Iterator[list[Topic]]:
+        limits = self._exchange.capabilities
+        batch: list[Topic] = []
+        for topic in topics:
+            longer = [*batch, topic]
+            if batch and (
+                len(longer) > limits.topics_per_request
+                or len(self._exchange.subscribe(longer, "0" * 32)) > limits.request_bytes
+            ):
+                yield batch
+                longer = [topic]
+            batch = longer
+        if batch:
+            yield batch
+
+    def _next_request(self) -> str:
+        self._requests += 1
+        return f"c{self.number}r{self._requests}"
+
+
+def plan(exchange: Exchange, topics: Iterable[tuple[Topic, str, bool]]) -> list[tuple[str, list[Topic]]]:
+    """Divide topics over sockets: ``(topic, endpoint, deep)`` in, ``(endpoint, topics)`` of each socket out.
+
+    As few sockets as the exchange's limit of deep topics allows; the topics of one symbol stay together.
+    """
+    by_endpoint: dict[str, list[tuple[Topic, bool]]] = {}
+    for topic, endpoint, deep in topics:
+        by_endpoint.setdefault(endpoint, []).append((topic, deep))
+    sockets = []
+    for endpoint, members in by_endpoint.items():
+        deep_symbols = sorted({topic.symbol for topic, deep in members if deep})
+        count = -(-len(deep_symbols) // exchange.capabilities.deep_topics_per_socket) or 1
+        place = {symbol: index % count for index, symbol in enumerate(deep_symbols)}
+        groups: list[list[Topic]] = [[] for _ in range(count)]
+        for topic, _ in members:
+            groups[place.get(topic.symbol, 0)].append(topic)
+        sockets += [(endpoint, group) for group in groups]
+    return sockets

@@ -1,0 +1,82 @@
+"""The ledger of gaps: what was missed, from when to when, why, and what became of it; does not detect anything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from hashlib import blake2b
+from typing import Any
+
+import msgspec
+
+from cryptofeed_cli.types import Fault, Gap, GapKind, GapStatus
+
+KEPT = 10_000
+"""How many unfinished gaps are kept in memory for amending; the oldest is forgotten first (it stays in the store)."""
+
+
+def gap_id(exchange: str, symbol: str, channel: str, kind: GapKind, lower_bound: str) -> str:
+    """Return the identity of a gap: the same for every recorder that sees the same hole."""
+    text = "\0".join((exchange, symbol, channel, kind, lower_bound))
+    return blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+class Ledger:
+    """Opens and amends gaps, and emits every revision of them."""
+
+    def __init__(self, exchange: str, run_id: str, emit: Callable[[Gap], object]) -> None:
+        self._exchange = exchange
+        self._run_id = run_id
+        self._emit = emit
+        self._unfinished: dict[str, Gap] = {}
+        self.opened = 0
+        """How many gaps were opened so far."""
+
+    def open(
+        self,
+        kind: GapKind,
+        symbol: str,
+        channel: str,
+        *,
+        fault: Fault,
+        reason: str,
+        at: int,
+        start: int | None,
+        end: int | None = None,
+        first_missing: str | None = None,
+        last_missing: str | None = None,
+        missing: int | None = None,
+        status: GapStatus = "open",
+    ) -> str:
+        """Record a new gap and return its id. Its lower bound is the first missing id, else its start."""
+        identity = gap_id(self._exchange, symbol, channel, kind, first_missing or str(start))
+        gap = Gap(
+            identity, self._run_id, self._exchange, symbol, channel, kind, fault, start, end,
+            first_missing, last_missing, missing, 0, status, reason, 1, at,
+        )  # fmt: skip
+        self.opened += 1
+        if len(self._unfinished) >= KEPT:
+            del self._unfinished[next(iter(self._unfinished))]
+        self._unfinished[identity] = gap
+        self._emit(gap)
+        return identity
+
+    def amend(self, identity: str, at: int, **changes: Any) -> None:
+        """Record a new revision of a gap; nothing happens when it is not known any more."""
+        gap = self._unfinished.get(identity)
+        if gap is None:
+            return
+        gap = msgspec.structs.replace(gap, revision=gap.revision + 1, updated_at=at, **changes)
+        self._unfinished[identity] = gap
+        self._emit(gap)
+
+    def fill(self, identity: str, at: int, count: int) -> None:
+        """Record that ``count`` missing records came after all."""
+        gap = self._unfinished.get(identity)
+        if gap is None:
+            return
+        filled = gap.filled + count
+        self.amend(identity, at, filled=filled, status="filled" if filled == gap.missing else gap.status)
+
+    def finish(self, identity: str) -> None:
+        """Forget a gap that will not be amended any more."""
+        self._unfinished.pop(identity, None)

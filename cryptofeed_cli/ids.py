@@ -1,0 +1,72 @@
+"""Trade ids of one symbol: contiguous, or the holes by name; knows no trades and no clock.
+
+OKX does not promise that ids are contiguous per symbol; every measurement known says they are.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+HOLES = 10_000
+"""How many holes are kept for late arrivals; the oldest is forgotten first (its gap is in the ledger)."""
+
+
+class Hole(msgspec.Struct):
+    """Ids that were passed over. ``ranges`` are those still missing, each ``(first, last)``, ascending."""
+
+    ranges: list[tuple[int, int]]
+    start: int | None
+    """Exchange time of the last record before it."""
+    end: int | None
+    """Exchange time of the first record after it."""
+    noticed: int
+    """Monotonic time."""
+    gap_id: str | None = None
+    """Its gap in the ledger; None: not recorded yet, it may still close."""
+
+    @property
+    def missing(self) -> int:
+        """How many ids are still missing."""
+        return sum(last - first + 1 for first, last in self.ranges)
+
+    def remove(self, first: int, last: int) -> int:
+        """Take ids out; return how many of them were missing."""
+        before = self.missing
+        self.ranges = [
+            part
+            for low, high in self.ranges
+            for part in ((low, min(high, first - 1)), (max(low, last + 1), high))
+            if part[0] <= part[1]
+        ]
+        return before - self.missing
+
+
+class TradeIds:
+    """Follows the ids of one symbol."""
+
+    __slots__ = ("holes", "next", "timestamp")
+
+    def __init__(self) -> None:
+        self.next: int | None = None
+        """The id expected next; None: none came yet."""
+        self.timestamp: int | None = None
+        """Exchange time of the highest id so far."""
+        self.holes: list[Hole] = []
+
+    def arrive(self, first: int, last: int, timestamp: int | None, monotonic: int) -> Hole | None:
+        """Take note that ids ``first..last`` came; return the hole they leave behind them, if any."""
+        hole = None
+        if self.next is not None and first > self.next:
+            hole = Hole([(self.next, first - 1)], self.timestamp, timestamp, monotonic)
+            self.holes.append(hole)
+            del self.holes[:-HOLES]
+        if self.next is None or last >= self.next:
+            self.next = last + 1
+            self.timestamp = timestamp
+        return hole
+
+    def reclaim(self, first: int, last: int) -> list[tuple[Hole, int]]:
+        """Close holes with ids that came late; return each hole touched and how many ids it lost."""
+        touched = [(hole, hole.remove(first, last)) for hole in self.holes]
+        self.holes = [hole for hole in self.holes if hole.ranges]
+        return [(hole, count) for hole, count in touched if count]

@@ -1,0 +1,304 @@
+"""Events in; records, gaps and actions out. Pure: no I/O, no thread, no clock, no sleep.
+
+One path for live, simulated and taped frames. Whoever drives the session passes all events to `Session.handle`, a
+`Tick` at least every 100 ms among them, and then performs what stands in `Session.actions`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from cryptofeed_cli.catalogue import Catalogue
+from cryptofeed_cli.clock import MINUTE, SECOND, Moment, format_duration
+from cryptofeed_cli.connections import Connection, Note, plan
+from cryptofeed_cli.errors import ProtocolError
+from cryptofeed_cli.exchanges.base import (
+    Books,
+    Exchange,
+    Folds,
+    Message,
+    Notice,
+    Refused,
+    Subscribed,
+    Tickers,
+    Topic,
+    Trades,
+)
+from cryptofeed_cli.feeds.base import Action, Answer, Closed, Connect, Event, Frame, Opened, Tick
+from cryptofeed_cli.gaps import Ledger
+from cryptofeed_cli.rejects import Rejects
+from cryptofeed_cli.streams import BookStream, Sampling, TickerStream, TradeStream
+from cryptofeed_cli.types import Fault, Instrument, MarketRecord, Source
+
+SNAPSHOT_TIMEOUT = 10 * SECOND
+"""How long to wait for a book's snapshot before asking again; doubles each time, up to `SNAPSHOT_TIMEOUT_MAX`."""
+SNAPSHOT_TIMEOUT_MAX = 5 * MINUTE
+
+_UNASKED = "data that was not asked for"
+
+Emit = Callable[[Any], object]
+
+
+class SessionOptions(msgspec.Struct, frozen=True):
+    """What to record, and how. Durations in nanoseconds."""
+
+    run_id: str
+    symbols: tuple[str, ...]
+    channels: tuple[str, ...]
+    sampling: Sampling = Sampling()
+    reorder_grace: int = SECOND
+    ping_interval: int = 15 * SECOND
+    witness: bool = False
+    """Subscribe to the exchange's second channel of trades too."""
+
+
+class Streams:
+    """Every stream of one source: real and simulated data share no state."""
+
+    def __init__(self, options: SessionOptions, ledger: Ledger, emit: Emit) -> None:
+        grace, symbols, channels = options.reorder_grace, options.symbols, options.channels
+        booked = tuple(channel for channel in ("orderbooks", "book_updates") if channel in channels)
+        self.trades = {s: TradeStream(s, ledger, emit, grace) for s in symbols if "trades" in channels}
+        self.tickers = {s: TickerStream(s, ledger, emit) for s in symbols if "tickers" in channels}
+        self.books = {s: BookStream(s, booked, ledger, emit, grace, options.sampling) for s in symbols if booked}
+        self.by_message: dict[type, Mapping[str, Any]] = {
+            Trades: self.trades, Tickers: self.tickers, Books: self.books
+        }  # fmt: skip
+        """Where the records of each data message go, by symbol."""
+
+
+class Session:
+    """The whole logic of a recording."""
+
+    def __init__(
+        self, exchange: Exchange, options: SessionOptions, emit: Emit, known: Mapping[str, Instrument] | None = None
+    ) -> None:
+        """``emit`` takes every record and gap; ``known`` is the latest stored instrument of each symbol."""
+        self.actions: deque[Action] = deque()
+        """What the feed has to do, in order. Whoever performs an action removes it."""
+        self.notes: deque[Note] = deque(maxlen=1000)
+        """What is worth a line in the log, in order."""
+        self.refused: dict[Topic, str] = {}
+        """The topics that the exchange will not serve, with its reason."""
+        self.frames = 0
+        self.connects = 0
+        self.rejects = Rejects(exchange.name, emit)
+        self.ledger = Ledger(exchange.name, options.run_id, emit)
+        self._exchange = exchange
+        self._options = options
+        self._emit = emit
+        self._streams: dict[Source, Streams] = {"live": Streams(options, self.ledger, emit)}
+        self._connections: dict[int, Connection] = {}
+        self._unreachable: set[int] = set()
+        self._resyncing: dict[str, tuple[int, int]] = {}
+        """Symbols whose book awaits a snapshot: when to ask again (monotonic), and how long to wait after that."""
+        self._catalogue = Catalogue(exchange, options.symbols, known or {}, self._emit_instrument, self.actions.append)
+
+    def start(self) -> None:
+        """Plan the connections and ask for them."""
+        for number, (endpoint, topics) in enumerate(plan(self._exchange, self._topics())):
+            self._connections[number] = Connection(
+                number, endpoint, topics, self._exchange, self._options.ping_interval,
+                self.actions.append, self.notes.append,
+            )  # fmt: skip
+            self.actions.append(Connect(number, endpoint))
+
+    def handle(self, events: Iterable[Event]) -> None:
+        """Take events in order; their consequences are emitted, or stand in `actions` and `notes`."""
+        parse, connections = self._exchange.parse, self._connections
+        for event in events:
+            if type(event) is not Frame:
+                self._other(event)
+                continue
+            connection = connections.get(event.connection)
+            if connection is None:
+                continue
+            connection.last_heard = event.monotonic
+            self.frames += 1
+            try:
+                message = parse(event.data, event.at, connection.source)
+            except ProtocolError as exc:
+                self.rejects.keep(event.data, exc.reason, event.at)
+                continue
+            takers = connection.takers.get(type(message))
+            if takers is None:
+                self._control(message, connection, event)
+            elif (stream := takers.get(message.symbol)) is not None:  # type: ignore[union-attr]
+                stream.take(message.records, event)  # type: ignore[union-attr]
+            else:
+                self.rejects.keep(event.data, _UNASKED, event.at)
+
+    def _other(self, event: Event) -> None:
+        match event:
+            case Tick():
+                self._tick(event)
+            case Opened():
+                self._opened(event)
+            case Closed():
+                self._closed(event)
+            case Answer():
+                self._answer(event)
+
+    def finish(self, now: Moment) -> None:
+        """Nothing will follow: record what is still undecided, and save the books."""
+        for streams in self._streams.values():
+            for trades in streams.trades.values():
+                trades.check(now, final=True)
+            for book in streams.books.values():
+                book.check(now, final=True)
+                book.save()
+
+    @property
+    def connections(self) -> list[Connection]:
+        """Every connection, for whoever shows them."""
+        return list(self._connections.values())
+
+    @property
+    def simulated(self) -> bool:
+        """Whether what arrives now is simulated."""
+        return any(connection.up and connection.source == "simulated" for connection in self._connections.values())
+
+    @property
+    def streams(self) -> Streams:
+        """The streams of the source that is delivering now."""
+        return self._streams["simulated" if self.simulated else "live"]
+
+    @property
+    def all_refused(self) -> bool:
+        """Whether no topic is left that could bring anything."""
+        return bool(self._connections) and not any(connection.topics for connection in self._connections.values())
+
+    def _topics(self) -> dict[tuple[Topic, str, bool], None]:
+        capabilities = self._exchange.capabilities
+        wires = [capabilities.wires[channel] for channel in self._options.channels]
+        if self._options.witness and capabilities.witness is not None and "trades" in self._options.channels:
+            wires.append(capabilities.witness)
+        return {
+            (Topic(wire.channel, symbol), wire.endpoint, wire.deep): None
+            for symbol in self._options.symbols
+            for wire in wires
+        }
+
+    def _control(self, message: Message, connection: Connection, frame: Frame) -> None:
+        match message:
+            case Folds() if message.symbol in self._streams[connection.source].trades:
+                self._streams[connection.source].trades[message.symbol].witness(message.folds, frame)
+            case Folds():
+                self.rejects.keep(frame.data, _UNASKED, frame.at)
+            case Subscribed():
+                connection.subscribed(message.topic)
+            case Refused():
+                self._refused(message, connection, frame)
+            case Notice():
+                self._say("warning", f"{self._exchange.name} {connection.endpoint}: {message.reason}")
+
+    def _refused(self, refusal: Refused, connection: Connection, now: Moment) -> None:
+        for topic in connection.refused(refusal, now):
+            self.refused[topic] = refusal.reason
+            self._say("warning", f"{self._exchange.name} refused {topic.channel} of {topic.symbol}: {refusal.reason}")
+
+    # Connections
+
+    def _opened(self, event: Opened) -> None:
+        connection = self._connections.get(event.connection)
+        if connection is None:
+            return
+        source: Source = "live" if event.announced is None else "simulated"
+        if source not in self._streams:
+            self._streams[source] = self._simulated_streams()
+            self._say("warning", "this server announces simulated data: everything from it is labelled simulated")
+        self.connects += 1
+        self._unreachable.discard(event.connection)
+        self._say("info", f"connected to {self._exchange.name} {connection.endpoint}")
+        connection.takers = self._streams[source].by_message
+        connection.opened(source, event)
+
+    def _closed(self, event: Closed) -> None:
+        connection = self._connections.get(event.connection)
+        if connection is None:
+            return
+        name, wait = self._exchange.name, format_duration(event.retry_in // 10**8 * 10**8)
+        carried = connection.up
+        connection.closed()
+        if carried:
+            self._say("warning", f"lost {name} {connection.endpoint}: {event.reason}; reconnecting in {wait}")
+        elif event.connection not in self._unreachable:
+            level = "debug" if self._unreachable else "warning"
+            self._say(level, f"cannot reach {name} {connection.endpoint}: {event.reason}; will keep trying")
+        self._unreachable.add(event.connection)
+        if carried:
+            fault: Fault = "network" if event.code is None else "venue"
+            self._interrupt(connection, fault, event.reason, event)
+
+    def _interrupt(self, lost: Connection, fault: Fault, reason: str, now: Moment) -> None:
+        """Open an outage for every stream that no connection carries any more."""
+        carried = {topic for other in self._connections.values() if other.up for topic in other.topics}
+        streams = self._streams[lost.source]
+        wires = self._exchange.capabilities.wires
+        by_channel: list[tuple[str, Mapping[str, TradeStream | TickerStream | BookStream]]] = [
+            (wires["trades"].channel, streams.trades),
+            (wires["tickers"].channel, streams.tickers),
+            (wires["book_updates"].channel, streams.books),
+        ]
+        for channel, members in by_channel:
+            for topic in lost.topics:
+                if topic.channel == channel and topic not in carried and topic.symbol in members:
+                    members[topic.symbol].interrupt("disconnect", fault, reason, now)
+
+    def _simulated_streams(self) -> Streams:
+        """Holes in simulated data are nobody's loss: their ledger is not kept."""
+        return Streams(self._options, Ledger(self._exchange.name, self._options.run_id, _discard), self._emit_simulated)
+
+    def _emit_simulated(self, record: MarketRecord) -> None:
+        self._emit(msgspec.structs.replace(record, run_id=self._options.run_id, episode=1))
+
+    def _emit_instrument(self, instrument: Instrument) -> None:
+        (self._emit_simulated if instrument.source == "simulated" else self._emit)(instrument)
+
+    # Time
+
+    def _tick(self, now: Tick) -> None:
+        for connection in self._connections.values():
+            connection.check(now)
+        for streams in self._streams.values():
+            for trades in streams.trades.values():
+                trades.check(now)
+        for symbol, book in self.streams.books.items():
+            if book.check(now):
+                self._resync(symbol, now)
+            elif symbol in self._resyncing:
+                del self._resyncing[symbol]
+        self._catalogue.check(now)
+
+    def _resync(self, symbol: str, now: Moment) -> None:
+        """Ask for a new snapshot, one request in flight per symbol, and ever more patiently."""
+        topic = Topic(self._exchange.capabilities.wires["book_updates"].channel, symbol)
+        carrier = next((c for c in self._connections.values() if c.up and topic in c.topics), None)
+        if carrier is None:
+            self._resyncing.pop(symbol, None)
+            return
+        broken = self.streams.books[symbol].last is not None
+        due, wait = self._resyncing.get(symbol, (None, SNAPSHOT_TIMEOUT))
+        if due is None and not broken:
+            # Subscribed and never served: the first snapshot gets its time.
+            self._resyncing[symbol] = (now.monotonic + wait, wait)
+        elif due is None or now.monotonic >= due:
+            self._resyncing[symbol] = (now.monotonic + wait, min(2 * wait, SNAPSHOT_TIMEOUT_MAX))
+            self._say("warning", f"{symbol}: asking {self._exchange.name} for a new snapshot of the book")
+            carrier.renew(topic, now)
+
+    def _answer(self, answer: Answer) -> None:
+        problem = self._catalogue.answer(answer)
+        if problem is not None:
+            self._say("warning", f"{self._exchange.name} {problem}; will ask again")
+
+    def _say(self, level: str, text: str) -> None:
+        self.notes.append(Note(level, text))
+
+
+def _discard(_record: object) -> None:
+    """Nobody wants to know."""
