@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from contextlib import suppress
 from datetime import UTC, datetime
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
@@ -94,6 +95,11 @@ class _File(RotatingFileHandler):
         elif not self._failed and sys.stderr is not None:
             sys.stderr.write(f"cryptofeed: log file {escape(self.baseFilename)}: {_error(sys.exc_info()[1])}\n")
         self._failed = True
+
+    def close(self) -> None:
+        """Close the file; lines that a full disk did not take were reported when they were written."""
+        with suppress(OSError):
+            super().close()
 
 
 def _name(record: logging.LogRecord) -> str:

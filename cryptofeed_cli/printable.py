@@ -8,7 +8,7 @@ import re
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
 _CONTROL_IN_LINES = re.compile(_CONTROL.pattern.replace(r"\x00-\x1f", r"\x00-\x09\x0b-\x1f"))
 _SECRET_OPTION = re.compile(r"(?i)([?&;][^=&;?]*(?:password|passwd|secret|token|properties)[^=&;?]*=)[^&;\s]*")
-_USER_INFO = re.compile(r"(\w://|^)([^\s:/@]*):[^\r\n]*@")
+_USER_INFO = re.compile(r"(\w://[^\r\n:/@]*|^[^\s:/@]*(?=:(?!//|\s))):[^\r\n]*@")
 
 
 def escape(text: str) -> str:
@@ -23,4 +23,4 @@ def escape_lines(text: str) -> str:
 
 def hide_secrets(text: str) -> str:
     """Replace the passwords in the URLs of a text by ``***``; a malformed URL rather loses more than shows one."""
-    return _SECRET_OPTION.sub(r"\1***", _USER_INFO.sub(r"\1\2:***@", text))
+    return _SECRET_OPTION.sub(r"\1***", _USER_INFO.sub(r"\1:***@", text))

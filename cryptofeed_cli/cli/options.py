@@ -14,9 +14,8 @@ from typing import Annotated, BinaryIO
 import msgspec
 import typer
 
-from cryptofeed_cli import config as configuration
 from cryptofeed_cli import logs
-from cryptofeed_cli.config import Settings
+from cryptofeed_cli.config import Flag, Settings, load
 from cryptofeed_cli.errors import ConfigurationError, UsageError
 from cryptofeed_cli.printable import escape
 
@@ -105,19 +104,25 @@ def configure(
     Args: ``config`` is the command's own ``--config``; ``given`` the options by dotted key, None where not given.
     """
     before = ctx.obj if isinstance(ctx.obj, Invocation) else Invocation()
-    flags = [
-        configuration.Flag(_FLAGS[key], key, ",".join(value) if isinstance(value, list) else value)
-        for key, value in given.items()
-        if value not in (None, [])
-    ]
-    if before.verbose or before.quiet:
-        name, level = ("-v", "debug") if before.verbose else ("-q", "warning")
-        flags.append(configuration.Flag(name, "log.level", level))
-    settings = configuration.load(config or before.config, environ, flags)
+    settings = load(config or before.config, environ, flags(before, given))
     _start_log(settings)
     for warning in settings.warnings:
         LOG.warning("%s", warning)
     return settings
+
+
+def flags(before: Invocation, given: Mapping[str, object]) -> list[Flag]:
+    """Return a command's options, and ``-v`` or ``-q`` before it, as flags of the configuration."""
+    found = [
+        Flag(_FLAGS[key], key, ",".join(value) if isinstance(value, list) else value)
+        for key, value in given.items()
+        if value not in (None, [])
+    ]
+    if before.verbose:
+        found.append(Flag("-v", "log.level", "debug"))
+    if before.quiet:
+        found.append(Flag("-q", "log.level", "warning"))
+    return found
 
 
 def print_configuration(settings: Settings) -> None:

@@ -158,7 +158,16 @@ def _unknown(origin: str, key: str, allowed: str, suggestion: str | None) -> Con
 
 
 def _shown(value: object) -> str:
-    toml = isinstance(value, bool | list | str)
-    text = msgspec.json.encode(value, enc_hook=str).decode() if toml else str(value)
-    text = escape(hide_secrets(text))
+    text = escape(hide_secrets(_toml(value)))
     return text if len(text) <= 200 else f"{text[:200]}..."
+
+
+def _toml(value: object) -> str:
+    match value:
+        case bool():
+            return str(value).lower()
+        case str():
+            return f'"{value}"'
+        case list():
+            return f"[{', '.join(map(_toml, value))}]"
+    return str(value)

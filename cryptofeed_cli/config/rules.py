@@ -19,7 +19,7 @@ from cryptofeed_cli.printable import escape
 LONGEST = 3650 * DAY
 """No duration may be longer: timers of the operating system overflow somewhere beyond."""
 
-_SIZE = re.compile(r"(\d{1,9}) ?(B|[KMGT]i?B)", re.ASCII | re.IGNORECASE)
+_SIZE = re.compile(r"(\d{1,15}) ?(B|[KMGT]i?B)", re.ASCII | re.IGNORECASE)
 _SIZE_UNITS = {f"{letter}{infix}b": base**power for infix, base in (("i", 1024), ("", 1000))
                for power, letter in enumerate("kmgt", start=1)} | {"b": 1}  # fmt: skip
 _BOOLEANS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
