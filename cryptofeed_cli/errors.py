@@ -6,6 +6,8 @@ CryptofeedError                 1
 ├── ExchangeError               3
 │   ├── NothingReceived         3   --duration over without one live frame
 │   ├── SymbolsRefused          3   the exchange refused every symbol
+│   ├── DialFailed              3   transient: no connection could be made (now)
+│   ├── RequestFailed           3   transient: a REST request brought no answer
 │   └── ProtocolError           3   a frame that cannot be understood
 ├── StoreError                  4
 │   ├── StoreUrlInvalid         4
@@ -90,6 +92,34 @@ class SymbolsRefused(ExchangeError):
         symbol, reason = next(iter(self.refusals.items()))
         more = f" (and {len(self.refusals) - 1} more)" if len(self.refusals) > 1 else ""
         return f"{self.exchange} refused every symbol: {symbol}{more}: {reason}"
+
+
+class DialFailed(ExchangeError):
+    """A connection that could not be made (now). ``target`` is ``host:port``."""
+
+    transient = True
+
+    def __init__(self, target: str, reason: str) -> None:
+        super().__init__(target, reason)
+        self.target = target
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"cannot connect to {self.target}: {self.reason}"
+
+
+class RequestFailed(ExchangeError):
+    """A REST request that brought no whole answer (this time)."""
+
+    transient = True
+
+    def __init__(self, url: str, reason: str) -> None:
+        super().__init__(url, reason)
+        self.url = url
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.url} brought no answer: {self.reason}"
 
 
 class ProtocolError(ExchangeError):
