@@ -75,8 +75,8 @@ class Store(ABC):
         """Yield the records of one series in the kind's order, in constant memory and without a long transaction.
 
         ``series`` is given for market kinds and None for the others. The range field selects ``[since, until)``; a
-        span's two fields select by overlap (an absent end is open). A record whose range field is None is yielded
-        only when the span has no bound, before all others.
+        span's two fields select by overlap, both ends included (an absent start or end is open). Any other record whose
+        range field is None is yielded only when the span has no bound. Absent times come before all others.
         """
 
     @abstractmethod

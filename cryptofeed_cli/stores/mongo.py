@@ -1,0 +1,212 @@
+"""A store in a MongoDB database; knows collections and queries, not what records mean."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from typing import Any
+
+from pymongo import MongoClient, ReplaceOne, UpdateOne
+from pymongo.collection import Collection
+from pymongo.database import Database
+from pymongo.errors import BulkWriteError, CollectionInvalid, OperationFailure
+from pymongo.uri_parser import parse_uri
+
+from cryptofeed_cli.errors import StoreRefused, StoreTooNew, StoreUnreachable
+from cryptofeed_cli.stores.base import Series, Span, Store, Tally, Written
+from cryptofeed_cli.stores.conflicts import Conflicts
+from cryptofeed_cli.stores.layout import Layout, grouped, layouts
+from cryptofeed_cli.stores.mongo_documents import Document, Documents
+from cryptofeed_cli.stores.mongo_errors import DUPLICATE_KEY, in_our_words
+from cryptofeed_cli.stores.mongo_filters import passages
+from cryptofeed_cli.stores.mongo_schema import COMPRESSED, META, VERSION, VERSION_ID, index
+from cryptofeed_cli.stores.urls import redact
+from cryptofeed_cli.types import Kind, Record
+
+DATABASE = "cryptofeed"
+"""Where the URL names none."""
+
+_ALL_TIMES = Span(since=0)
+"""Every record that has a time."""
+
+_ALWAYS: dict[str, Any] = {"w": "majority", "journal": True, "datetime_conversion": "DATETIME_MS"}
+_UNLESS_GIVEN: dict[str, Any] = {
+    "appname": "cryptofeed",
+    "serverSelectionTimeoutMS": 5_000,
+    "connectTimeoutMS": 5_000,
+    "socketTimeoutMS": 30_000,
+}
+
+
+def open_mongo(url: str, *, writable: bool) -> MongoStore:
+    """Open the store that a ``mongodb`` URL names. Raises `StoreError`."""
+    shown = redact(url)
+    with in_our_words(shown):
+        if url.startswith("mongodb://"):  # the other scheme asks the name server, which the client does later
+            parse_uri(url, warn=False)
+        given = url.lower()
+        options = {name: value for name, value in _UNLESS_GIVEN.items() if name.lower() not in given}
+        client: MongoClient[Document] = MongoClient(url, **_ALWAYS, **options)
+        try:
+            store = MongoStore(shown, client.get_default_database(DATABASE), writable=writable)
+            store.prepare()
+        except BaseException:
+            client.close()
+            raise
+    return store
+
+
+class MongoStore(Store):
+    """Keeps every kind in a collection, one document a record."""
+
+    def __init__(self, url: str, database: Database[Document], *, writable: bool) -> None:
+        self.url = url
+        self._database = database
+        self._writable = writable
+        self._layouts = layouts()
+        self._documents = {name: Documents(layout) for name, layout in self._layouts.items()}
+        self._ready: set[str] = set()
+        self._conflicts = Conflicts()
+
+    def prepare(self) -> None:
+        """Check whose database it is and of which version; mark it as ours where it is new and ``writable``."""
+        with in_our_words(self.url):
+            names = set(self._database.list_collection_names())
+            version = self._database[META].find_one({"_id": VERSION_ID})
+            if version is not None:
+                if version["version"] > VERSION:
+                    raise StoreTooNew(self.url, version["version"], VERSION)
+                return
+            taken = names & {META, *(layout.name for layout in self._layouts.values())}
+            if taken:
+                raise StoreRefused(
+                    self.url, f"has a collection {min(taken)!r} of another program; name another database"
+                )
+            if not self._writable:
+                raise StoreUnreachable(self.url, "nothing is recorded there yet; record something first")
+            mark = {"$setOnInsert": {"version": VERSION}}
+            self._database[META].update_one({"_id": VERSION_ID}, mark, upsert=True)
+
+    def write(self, records: Sequence[Record]) -> Written:
+        """Store a batch durably; what the server has already is found out by its unique ``_id``."""
+        if not self._writable:
+            raise StoreRefused(self.url, "was opened for reading only")
+        inserted = conflicts = 0
+        with in_our_words(self.url):
+            for name, batch in grouped(records):
+                if name[0] in ("gaps", "runs"):
+                    inserted += self._upsert(name, batch)
+                    continue
+                repeated = self._insert(name, batch)
+                contradicting = self._contradicting(name, repeated)
+                inserted += len(batch) - len(repeated)
+                conflicts += len(contradicting)
+                self._insert(("rejects", False), self._conflicts.rejects(self._layouts[name], contradicting))
+        return Written(inserted, len(records) - inserted - conflicts, conflicts)
+
+    def scan(
+        self,
+        kind: Kind,
+        series: Series | None = None,
+        *,
+        span: Span = Span(),  # noqa: B008 - frozen
+        simulated: bool = False,
+        descending: bool = False,
+    ) -> Iterator[Any]:
+        """Yield the records of one series in the kind's order."""
+        layout, documents = self._layouts[kind.name, simulated], self._documents[kind.name, simulated]
+        for passage in passages(layout, series, span, descending=descending):
+            last: Document | None = None
+            size = page = 0
+            while size == page:  # the last page is the one that is not full
+                page = layout.page(page)
+                with in_our_words(self.url):
+                    # Whole pages: the server forgets a cursor that a slow reader leaves alone for ten minutes.
+                    found = self._database[layout.name].find(passage.after(last)).sort(passage.sort).limit(page)
+                    chunk = list(found)
+                for document in chunk:
+                    yield documents.record(document)
+                size = len(chunk)
+                last = chunk[-1] if chunk else None
+
+    def series(self, kind: Kind, *, simulated: bool = False) -> list[Series]:
+        """Return the series of a market kind that have records, sorted."""
+        collection = self._database[self._layouts[kind.name, simulated].name]
+        with in_our_words(self.url):
+            return sorted(
+                Series(exchange, symbol)
+                for symbol in collection.distinct("symbol")
+                for exchange in collection.distinct("exchange", {"symbol": symbol})
+            )
+
+    def tally(self, kind: Kind, series: Series, *, simulated: bool = False) -> Tally:
+        """Count one series."""
+        layout = self._layouts[kind.name, simulated]
+        collection = self._database[layout.name]
+        field = kind.range[0]
+        with in_our_words(self.url):
+            count = collection.count_documents({"symbol": series.symbol, "exchange": series.exchange})
+        first = next(self.scan(kind, series, span=_ALL_TIMES, simulated=simulated), None)
+        last = next(self.scan(kind, series, span=_ALL_TIMES, simulated=simulated, descending=True), None)
+        return Tally(series, count, first and getattr(first, field), last and getattr(last, field))
+
+    def close(self) -> None:
+        """Let go of the database."""
+        with in_our_words(self.url):
+            self._database.client.close()
+
+    def _insert(self, name: tuple[str, bool], batch: list[Any]) -> list[Any]:
+        """Insert records; return those whose ``_id`` is taken."""
+        if not batch:
+            return []
+        documents = list(map(self._documents[name].document, batch))
+        try:
+            self._collection(self._layouts[name]).insert_many(documents, ordered=False)
+        except BulkWriteError as exc:
+            return [batch[place] for place in _places_of_duplicates(exc)]
+        return []
+
+    def _contradicting(self, name: tuple[str, bool], records: list[Any]) -> list[Any]:
+        """Return which of the records are not what is stored under their ``_id``."""
+        if not records or "content" in self._layouts[name].key or not self._layouts[name].kind.market:
+            return []
+        documents = self._documents[name]
+        ours = [(documents.identity(record), record) for record in records]
+        found = self._database[self._layouts[name].name].find({"_id": {"$in": [identity for identity, _ in ours]}})
+        stored = {document["_id"]: documents.content(documents.record(document)) for document in found}
+        return [record for identity, record in ours if documents.content(record) != stored.get(identity)]
+
+    def _upsert(self, name: tuple[str, bool], batch: list[Any]) -> int:
+        """Put gaps whose revision is higher, and runs always, in the place of what is stored; return how many."""
+        operations: list[ReplaceOne[Document] | UpdateOne] = []
+        for document in map(self._documents[name].document, batch):
+            identity = {"_id": document.pop("_id")}
+            if name[0] == "gaps":
+                # With a lower or equal revision nothing matches, and the upsert fails on the ``_id``.
+                lower = {**identity, "revision": {"$lt": document["revision"]}}
+                operations.append(UpdateOne(lower, {"$set": document}, upsert=True))
+            else:
+                operations.append(ReplaceOne(identity, document, upsert=True))
+        try:
+            self._collection(self._layouts[name]).bulk_write(operations, ordered=False)
+        except BulkWriteError as exc:
+            return len(batch) - len(_places_of_duplicates(exc))
+        return len(batch)
+
+    def _collection(self, layout: Layout) -> Collection[Document]:
+        """The collection, made with its index the first time it is written to."""
+        if layout.name not in self._ready:
+            with suppress(CollectionInvalid, OperationFailure):
+                # It is there, or the server does not know these options: then the index makes it, plain.
+                self._database.create_collection(layout.name, **COMPRESSED)
+            self._database[layout.name].create_index(index(layout))
+            self._ready.add(layout.name)
+        return self._database[layout.name]
+
+
+def _places_of_duplicates(error: BulkWriteError) -> list[int]:
+    """Where in the batch the ``_id`` was taken; raise again where anything else went wrong."""
+    failures = error.details["writeErrors"]
+    if error.details.get("writeConcernErrors") or any(failure["code"] != DUPLICATE_KEY for failure in failures):
+        raise error
+    return [failure["index"] for failure in failures]

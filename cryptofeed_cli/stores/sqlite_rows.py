@@ -1,0 +1,138 @@
+"""Records as rows of the SQLite store and back, and the statements over them; opens no database."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from operator import attrgetter
+from typing import Any
+
+import msgspec
+
+from cryptofeed_cli.stores.base import Series
+from cryptofeed_cli.stores.conflicts import digest
+from cryptofeed_cli.stores.layout import Layout
+from cryptofeed_cli.types import Encoding
+
+Clause = tuple[str, list[Any]]
+"""A piece of SQL and its parameters."""
+
+
+class Table:
+    """One table: what its rows look like and how they are asked for."""
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+        self._build = layout.kind.record
+        market = layout.kind.market
+        # A market record's exchange and symbol are kept once, as its series.
+        fields = tuple(name for name in layout.fields if not (market and name in Series._fields))
+        self.digested = "content" in layout.key
+        self.columns = (*(("series",) if market else ()), *fields, *(("content",) if self.digested else ()))
+        self.may_conflict = market and not self.digested
+        keys = tuple(name for name in ("series", *layout.key) if name in self.columns)
+        self._key = [self.columns.index(name) for name in keys]
+        self._content = [self.columns.index(name) for name in layout.content]
+
+        self._pick = attrgetter(*fields)
+        self._pick_content = attrgetter(*(layout.content or fields))
+        places = {name: index for index, name in enumerate(self.columns)}
+        self._absent = [(places[name], absent) for name in fields if (absent := _absent(layout, name)) is not None]
+        self._json = [places[name] for name in fields if layout.encodings[name] is Encoding.JSON]
+        self._decoders = [
+            (index, decode) for index, name in enumerate(fields) if (decode := _decoder(layout, name)) is not None
+        ]
+        self._width = len(fields)
+        self._selected = ", ".join(_selected(layout, name) for name in fields)
+
+        self.insert = _insert(layout.name, self.columns, _on_conflict(layout, self.columns))
+        self.find = f'SELECT {_listed(layout.content)} FROM "{layout.name}" WHERE {_equal(keys)}'  # noqa: S608
+
+    def row(self, record: Any, series: int) -> list[Any]:
+        """Return the values of ``columns``; ``series`` counts for market kinds only."""
+        row = [series, *self._pick(record)] if self.layout.kind.market else [*self._pick(record)]
+        for index, absent in self._absent:
+            if row[index] is None:
+                row[index] = absent
+        for index in self._json:
+            row[index] = msgspec.json.encode(row[index]).decode()
+        if self.digested:
+            row.append(digest(self._pick_content(record)))
+        return row
+
+    def record(self, row: tuple[Any, ...], series: Series | None) -> Any:
+        """Return the record of a selected row."""
+        values = list(row[: self._width])
+        for index, decode in self._decoders:
+            if values[index] is not None:
+                values[index] = decode(values[index])
+        return self._build(*values) if series is None else self._build(*values[:2], *series, *values[2:])
+
+    def position(self, row: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Return where a selected row stands in the order."""
+        return row[self._width :]
+
+    def key(self, row: list[Any]) -> list[Any]:
+        """Return the parameters of ``find``."""
+        return [row[index] for index in self._key]
+
+    def content(self, row: list[Any]) -> tuple[Any, ...]:
+        """Return what ``find`` returns for the same record."""
+        return tuple(row[index] for index in self._content)
+
+    def select(self, clauses: list[Clause], *, descending: bool, limit: int) -> Clause:
+        """Return the query for one page of rows: ``fields``, then the columns of the order."""
+        direction = "DESC" if descending else "ASC"
+        order = ", ".join(f'"{name}" {direction}' for name in self.layout.order)
+        where = " AND ".join(sql for sql, _ in clauses) or "TRUE"
+        columns = f"{self._selected}, {_listed(self.layout.order)}"
+        sql = f'SELECT {columns} FROM "{self.layout.name}" WHERE {where} ORDER BY {order} LIMIT ?'  # noqa: S608
+        return sql, [value for _, values in clauses for value in values] + [limit]
+
+
+def _absent(layout: Layout, name: str) -> int | str | None:
+    """What stands for absent where the field may be None, yet a key or an order needs the column NOT NULL."""
+    if name not in layout.optional or name not in layout.key + layout.order:
+        return None
+    return "" if layout.encodings[name] is Encoding.TEXT else -1
+
+
+def _decoder(layout: Layout, name: str) -> Callable[[Any], Any] | None:
+    match layout.encodings[name]:
+        case Encoding.JSON:
+            return msgspec.json.Decoder(layout.hints[name]).decode
+        case Encoding.BOOLEAN:
+            return bool
+        case _:
+            return None
+
+
+def _selected(layout: Layout, name: str) -> str:
+    """The column as SQL gives it back. The column of a trade id made an integer of its digits by its affinity."""
+    if name == "trade_id":
+        return 'CAST("trade_id" AS TEXT)'
+    absent = _absent(layout, name)
+    return f'"{name}"' if absent is None else f"""NULLIF("{name}", {absent!r})"""
+
+
+def _on_conflict(layout: Layout, columns: tuple[str, ...]) -> str:
+    updates = ", ".join(f'"{name}" = excluded."{name}"' for name in columns)
+    match layout.kind.name:
+        case "gaps":
+            return f"(gap_id) DO UPDATE SET {updates} WHERE excluded.revision > gaps.revision"
+        case "runs":
+            return f"(run_id) DO UPDATE SET {updates}"
+        case _:
+            return "DO NOTHING"
+
+
+def _insert(table: str, columns: tuple[str, ...], on_conflict: str) -> str:
+    marks = ", ".join("?" * len(columns))
+    return f'INSERT INTO "{table}" ({_listed(columns)}) VALUES ({marks}) ON CONFLICT {on_conflict}'  # noqa: S608
+
+
+def _listed(columns: tuple[str, ...]) -> str:
+    return ", ".join(f'"{name}"' for name in columns)
+
+
+def _equal(columns: tuple[str, ...]) -> str:
+    return " AND ".join(f'"{name}" = ?' for name in columns)

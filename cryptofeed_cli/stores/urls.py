@@ -1,0 +1,35 @@
+"""Store URLs: what they name, and how they are shown; opens nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cryptofeed_cli.errors import StoreUrlInvalid
+from cryptofeed_cli.printable import escape, hide_secrets
+
+MONGO_SCHEMES = ("mongodb", "mongodb+srv")
+WAY_OUT = "write sqlite:///relative.db, sqlite:////absolute.db or mongodb://host:27017/database"
+
+
+def redact(url: str) -> str:
+    """Return a URL as it may be shown: on one line and without its password."""
+    return hide_secrets(escape(url))
+
+
+def scheme(url: str) -> str:
+    """Return ``sqlite``, ``mongodb`` or ``mongodb+srv``; raise `StoreUrlInvalid` for any other URL."""
+    name, separator, _ = url.partition("://")
+    if not separator or name not in ("sqlite", *MONGO_SCHEMES):
+        raise StoreUrlInvalid(redact(url), f"is not a store; {WAY_OUT}")
+    return name
+
+
+def sqlite_path(url: str) -> Path:
+    """Return the path that a ``sqlite`` URL names; raise `StoreUrlInvalid` where it names none."""
+    rest = url.removeprefix("sqlite://")
+    path = rest.removeprefix("/")
+    if path == rest or not path or "\0" in path:
+        raise StoreUrlInvalid(redact(url), "names no file; write sqlite:///relative.db or sqlite:////absolute.db")
+    if "?" in path or "#" in path:
+        raise StoreUrlInvalid(redact(url), "takes no options; write the file's path and nothing behind it")
+    return Path(path)

@@ -1,0 +1,31 @@
+"""What tests of several modules share: one real MongoDB server, one database a test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from uuid import uuid4
+
+import pytest
+from mongod import Mongod, MongodMissing
+from pymongo import MongoClient
+
+
+@pytest.fixture(scope="session")
+def mongod(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mongod]:
+    """A running server; the tests that need one are skipped where there is none."""
+    server = Mongod(tmp_path_factory.mktemp("mongod"))
+    try:
+        server.start()
+    except MongodMissing as exc:
+        pytest.skip(str(exc))
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def mongo_url(mongod: Mongod) -> Iterator[str]:
+    """The URL of a database of the test's own, which is empty."""
+    name = f"test_{uuid4().hex[:12]}"
+    yield f"{mongod.url}/{name}"
+    with MongoClient(mongod.url) as client:
+        client.drop_database(name)
