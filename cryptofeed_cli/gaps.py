@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from hashlib import blake2b
 from typing import Any
@@ -28,8 +29,8 @@ class Ledger:
         self._run_id = run_id
         self._emit = emit
         self._unfinished: dict[str, Gap] = {}
-        self.opened = 0
-        """How many gaps were opened so far."""
+        self.opened: Counter[str] = Counter()
+        """How many gaps were opened so far, by symbol."""
 
     def open(
         self,
@@ -53,7 +54,7 @@ class Ledger:
             identity, self._run_id, self._exchange, symbol, channel, kind, fault, start, end,
             first_missing, last_missing, missing, 0, status, reason, 1, at,
         )  # fmt: skip
-        self.opened += 1
+        self.opened[symbol] += 1
         if len(self._unfinished) >= KEPT:
             del self._unfinished[next(iter(self._unfinished))]
         self._unfinished[identity] = gap

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import logging
 import sys
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
@@ -43,6 +44,29 @@ def configure(*, level: str, form: str, file: Path | None, stream: TextIO | None
         handler.setFormatter(formatter)
         root.addHandler(handler)
     logging.getLogger(ROOT).setLevel(level.upper())
+
+
+@contextmanager
+def diverted(show: Callable[[str], object]) -> Iterator[None]:
+    """Hand the lines that are meant for stderr to ``show`` while the block runs."""
+    root = logging.getLogger()
+    streams: list[logging.Handler] = [handler for handler in root.handlers if isinstance(handler, _Stream)]
+    stand_ins: list[logging.Handler] = [_Diverted(handler, show) for handler in streams]
+    root.handlers[:] = [handler for handler in root.handlers if handler not in streams] + stand_ins
+    try:
+        yield
+    finally:
+        root.handlers[:] = [handler for handler in root.handlers if handler not in stand_ins] + streams
+
+
+class _Diverted(logging.Handler):
+    def __init__(self, original: logging.Handler, show: Callable[[str], object]) -> None:
+        super().__init__()
+        self.setFormatter(original.formatter)
+        self._show = show
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._show(self.format(record))
 
 
 class _Text(logging.Formatter):

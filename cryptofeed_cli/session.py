@@ -84,6 +84,8 @@ class Session:
         """What is worth a line in the log, in order."""
         self.refused: dict[Topic, str] = {}
         """The topics that the exchange will not serve, with its reason."""
+        self.exchange = exchange.name
+        self.symbols = options.symbols
         self.frames = 0
         self.connects = 0
         self.rejects = Rejects(exchange.name, emit)
@@ -168,6 +170,11 @@ class Session:
         return self._streams["simulated" if self.simulated else "live"]
 
     @property
+    def refusals(self) -> dict[str, str]:
+        """The symbols of which something was refused, with the exchange's first reason."""
+        return {topic.symbol: reason for topic, reason in reversed(self.refused.items())}
+
+    @property
     def all_refused(self) -> bool:
         """Whether no topic is left that could bring anything."""
         return bool(self._connections) and not any(connection.topics for connection in self._connections.values())
@@ -194,12 +201,14 @@ class Session:
             case Refused():
                 self._refused(message, connection, frame)
             case Notice():
-                self._say("warning", f"{self._exchange.name} {connection.endpoint}: {message.reason}")
+                self._say("warning", f"{self.exchange} {connection.endpoint}: {message.reason}")
 
     def _refused(self, refusal: Refused, connection: Connection, now: Moment) -> None:
         for topic in connection.refused(refusal, now):
+            first = all(refused.symbol != topic.symbol for refused in self.refused)
             self.refused[topic] = refusal.reason
-            self._say("warning", f"{self._exchange.name} refused {topic.channel} of {topic.symbol}: {refusal.reason}")
+            text = f"{self.exchange} refused {topic.channel} of {topic.symbol}: {refusal.reason}"
+            self._say("warning" if first else "debug", text)
 
     # Connections
 
@@ -213,7 +222,7 @@ class Session:
             self._say("warning", "this server announces simulated data: everything from it is labelled simulated")
         self.connects += 1
         self._unreachable.discard(event.connection)
-        self._say("info", f"connected to {self._exchange.name} {connection.endpoint}")
+        self._say("info", f"connected to {self.exchange} {connection.endpoint}")
         connection.takers = self._streams[source].by_message
         connection.opened(source, event)
 
@@ -221,7 +230,7 @@ class Session:
         connection = self._connections.get(event.connection)
         if connection is None:
             return
-        name, wait = self._exchange.name, format_duration(event.retry_in // 10**8 * 10**8)
+        name, wait = self.exchange, format_duration(event.retry_in // 10**8 * 10**8)
         carried = connection.up
         connection.closed()
         if carried:
@@ -251,7 +260,7 @@ class Session:
 
     def _simulated_streams(self) -> Streams:
         """Holes in simulated data are nobody's loss: their ledger is not kept."""
-        return Streams(self._options, Ledger(self._exchange.name, self._options.run_id, _discard), self._emit_simulated)
+        return Streams(self._options, Ledger(self.exchange, self._options.run_id, _discard), self._emit_simulated)
 
     def _emit_simulated(self, record: MarketRecord) -> None:
         self._emit(msgspec.structs.replace(record, run_id=self._options.run_id, episode=1))
@@ -288,13 +297,13 @@ class Session:
             self._resyncing[symbol] = (now.monotonic + wait, wait)
         elif due is None or now.monotonic >= due:
             self._resyncing[symbol] = (now.monotonic + wait, min(2 * wait, SNAPSHOT_TIMEOUT_MAX))
-            self._say("warning", f"{symbol}: asking {self._exchange.name} for a new snapshot of the book")
+            self._say("warning", f"{symbol}: asking {self.exchange} for a new snapshot of the book")
             carrier.renew(topic, now)
 
     def _answer(self, answer: Answer) -> None:
         problem = self._catalogue.answer(answer)
         if problem is not None:
-            self._say("warning", f"{self._exchange.name} {problem}; will ask again")
+            self._say("warning", f"{self.exchange} {problem}; will ask again")
 
     def _say(self, level: str, text: str) -> None:
         self.notes.append(Note(level, text))

@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 from cryptofeed_cli import __version__
 from cryptofeed_cli.cli.options import ConfigFile, Invocation
 from cryptofeed_cli.cli.query import query
+from cryptofeed_cli.cli.record import EXAMPLE, record
 from cryptofeed_cli.errors import CryptofeedError, UsageError
 from cryptofeed_cli.printable import escape, hide_secrets
 
@@ -48,6 +49,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command(epilog=EXAMPLE)(record)
 app.command()(query)
 
 

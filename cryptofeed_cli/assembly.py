@@ -1,0 +1,119 @@
+"""Builds a recorder from the configuration; the one place that knows which part goes with which."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import secrets
+import socket
+from collections.abc import Callable, Iterable
+from hashlib import blake2b
+
+from cryptofeed_cli import __version__
+from cryptofeed_cli.clock import MILLISECOND, Clock
+from cryptofeed_cli.config import Settings
+from cryptofeed_cli.errors import ConfigurationError
+from cryptofeed_cli.exchanges.base import Exchange
+from cryptofeed_cli.exchanges.okx import Okx
+from cryptofeed_cli.feeds.live import LiveFeed
+from cryptofeed_cli.network import Dialer
+from cryptofeed_cli.recorder import Recorder, View
+from cryptofeed_cli.session import Session, SessionOptions
+from cryptofeed_cli.stores import redact
+from cryptofeed_cli.stores.base import Series, Store
+from cryptofeed_cli.streams import Sampling
+from cryptofeed_cli.types import KINDS, Instrument, Record, Run
+from cryptofeed_cli.writer import Writer
+
+_NOT_YET = {
+    "record.redundancy": 1,
+    "record.tape": None,
+    "network.proxy": None,
+    "network.interface": None,
+    "network.dns": None,
+    "store.retention": None,
+}
+"""Keys whose promise this version cannot keep, and the only value it takes: ignoring them would be a lie."""
+
+
+def build_recorder(
+    settings: Settings, store: Store, *, clock: Clock, watch: Callable[[View], object] | None = None
+) -> Recorder:
+    """Put a recorder together. It owns everything but the store; its threads start here."""
+    exchange = Okx(settings.okx.region)
+    records: list[Record] = []
+    run = _run(settings, clock)
+    okx, book, network = settings.okx, settings.orderbook, settings.network
+    options = SessionOptions(
+        run_id=run.run_id,
+        symbols=settings.record.symbols,
+        channels=settings.record.channels,
+        sampling=Sampling(book.depth, book.interval // MILLISECOND, book.group),
+        reorder_grace=okx.reorder_grace,
+        ping_interval=okx.ping_interval,
+    )
+    session = Session(exchange, options, records.append, _known_instruments(store, exchange, options.symbols))
+    feed = LiveFeed(
+        {
+            "public": okx.public_url or exchange.sockets["public"],
+            "business": okx.business_url or exchange.sockets["business"],
+        },
+        okx.rest_url or exchange.rest,
+        Dialer(ca_file=network.ca_file),
+        clock=clock,
+        rng=random.Random(),  # noqa: S311 - jitter
+        retry_initial=network.retry_initial,
+        retry_max=network.retry_max,
+        connect_timeout=network.connect_timeout,
+        connects_per_second=exchange.capabilities.connects_per_second,
+    )
+    return Recorder(
+        feed, session, records, Writer(store), run,
+        clock=clock, flush_interval=settings.store.flush_interval, flush_records=settings.store.flush_records,
+        watch=watch,
+    )  # fmt: skip
+
+
+def refuse_what_is_missing(settings: Settings) -> None:
+    """Raise `ConfigurationError` for a key that this version would have to ignore."""
+    for key, taken in _NOT_YET.items():
+        table, name = key.split(".")
+        value = getattr(getattr(settings, table), name)
+        if value != taken:
+            raise ConfigurationError(
+                settings.origin(key), key, redact(str(value)), "is not supported by this version; leave it out"
+            )
+
+
+def _run(settings: Settings, clock: Clock) -> Run:
+    now, host = clock.now(), socket.gethostname()
+    return Run(
+        run_id=secrets.token_hex(8),
+        name=settings.record.name or _default_name(host, settings.store_url),
+        host=host,
+        pid=os.getpid(),
+        version=__version__,
+        config=settings.as_dict(),
+        started_at=now,
+        ended_at=None,
+        state="running",
+        heartbeat_at=now,
+        clock_offset_ms=None,
+        counters={},
+    )
+
+
+def _default_name(host: str, store_url: str) -> str:
+    """Name a recorder by its host and its store: readable, and different for every store."""
+    stem = re.sub(r"\W+", "-", store_url.rpartition("/")[2].partition("?")[0].removesuffix(".db")) or "store"
+    return f"{host}-{stem}-{blake2b(redact(store_url).encode(), digest_size=3).hexdigest()}"
+
+
+def _known_instruments(store: Store, exchange: Exchange, symbols: Iterable[str]) -> dict[str, Instrument]:
+    latest = {}
+    for symbol in symbols:
+        newest = next(store.scan(KINDS["instruments"], Series(exchange.name, symbol), descending=True), None)
+        if newest is not None:
+            latest[symbol] = newest
+    return latest

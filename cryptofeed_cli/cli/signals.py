@@ -1,0 +1,23 @@
+"""What Ctrl-C, SIGTERM and SIGHUP do to a long-running command: the first asks it to stop, the second ends it."""
+
+from __future__ import annotations
+
+import os
+import signal
+from threading import Event
+from types import FrameType
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def stop_on_signals(stop: Event) -> None:
+    """Set ``stop`` at the first signal; leave at once at the second. A SIGHUP that is ignored stays so (nohup)."""
+
+    def handle(number: int, _frame: FrameType | None) -> None:
+        if stop.is_set():
+            os._exit(128 + number)
+        stop.set()
+
+    for number in SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, handle)
