@@ -1,4 +1,4 @@
-"""The live view of a recording on a terminal, and its report at the end; computes nothing but rates."""
+"""The live view of a recording, its report at the end, and the status, for people; computes nothing but rates."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from cryptofeed_cli import logs
 from cryptofeed_cli.clock import MILLISECOND, SECOND
 from cryptofeed_cli.printable import escape
 from cryptofeed_cli.recorder import State, SymbolView, View
+from cryptofeed_cli.status import Status
 
 REFRESH = 500 * MILLISECOND
 RATE_OVER = 10
@@ -70,6 +71,28 @@ def print_report(view: View, store: str) -> None:
         console.print(f"refused: {symbol}: {escape(reason)}", markup=False, soft_wrap=True)
 
 
+def print_status(status: Status) -> None:
+    """Print a status on stdout, for people."""
+    console = _console(stderr=False)
+    console.print(f"store {escape(status.store)}", markup=False, soft_wrap=True)
+    recorders = Table(box=None, pad_edge=False, header_style="dim")
+    for name in ("recorder", "state", "started", "last heard of", "connects", "inserted", "gaps"):
+        recorders.add_column(name, no_wrap=True)
+    for one in status.recorders:
+        counters = [f"{one.counters.get(name, 0):,}" for name in ("connects", "inserted", "gaps")]
+        recorders.add_row(escape(one.name), one.state, one.started_at[:19], one.heartbeat_at[:19], *counters)
+    console.print(recorders)
+    series = _table("kind", "records", "first", "last", "gaps")
+    for row in status.series:
+        kind = f"simulated {row.kind}" if row.simulated else row.kind
+        gaps = ", ".join(f"{count:,} {name}" for name, count in row.gaps.items()) or "-"
+        first, last = ("-" if time is None else time[:19] for time in (row.first, row.last))
+        series.add_row(escape(row.symbol), kind, f"{row.records:,}", first, last, gaps)
+    console.print(series)
+    for reason, count in status.rejects.items():
+        console.print(f"rejects: {count:,} {escape(reason)}", markup=False, soft_wrap=True)
+
+
 class _Screen:
     """Turns views into what stands on the screen."""
 
@@ -102,8 +125,8 @@ class _Screen:
         return Group(head, _live_table(view.symbols, rates), foot)
 
 
-def _console() -> Console:
-    console = Console(stderr=True, highlight=False)
+def _console(*, stderr: bool = True) -> Console:
+    console = Console(stderr=stderr, highlight=False)
     if not console.is_terminal:
         console.width = FILE_WIDTH
     return console

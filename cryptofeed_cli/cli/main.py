@@ -11,9 +11,10 @@ import typer
 from typer.core import TyperGroup
 
 from cryptofeed_cli import __version__
+from cryptofeed_cli.cli import query as querying
+from cryptofeed_cli.cli import record as recording
+from cryptofeed_cli.cli import status as standing
 from cryptofeed_cli.cli.options import ConfigFile, Invocation
-from cryptofeed_cli.cli.query import query
-from cryptofeed_cli.cli.record import EXAMPLE, record
 from cryptofeed_cli.errors import CryptofeedError, UsageError
 from cryptofeed_cli.printable import escape, hide_secrets
 
@@ -49,8 +50,9 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command(epilog=EXAMPLE)(record)
-app.command()(query)
+app.command(epilog=recording.EXAMPLE)(recording.record)
+app.command(epilog=querying.EXAMPLE)(querying.query)
+app.command(epilog=standing.EXAMPLE)(standing.status)
 
 
 def main() -> None:

@@ -1,0 +1,116 @@
+"""How the recording stands, read off the store: recorders, what is stored, what was missed; prints nothing."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import msgspec
+
+from cryptofeed_cli.clock import SECOND, format_milliseconds, format_nanoseconds
+from cryptofeed_cli.stores.base import Store
+from cryptofeed_cli.types import KINDS, Encoding, Kind, Run
+
+DEAD_AFTER = 20 * SECOND
+"""A recorder that has not shown itself for so long is dead; it does every 5 s."""
+
+
+class RecorderStatus(msgspec.Struct, frozen=True):
+    """The latest run of one recorder."""
+
+    name: str
+    run_id: str
+    host: str
+    pid: int
+    version: str
+    state: str
+    """``running``, ``stopped``, ``failed``, or ``dead``: said to run, and not heard of."""
+    started_at: str
+    heartbeat_at: str
+    ended_at: str | None
+    counters: dict[str, int]
+
+
+class SeriesStatus(msgspec.Struct, frozen=True):
+    """What is stored of one kind of one symbol."""
+
+    exchange: str
+    symbol: str
+    kind: str
+    simulated: bool
+    records: int
+    first: str | None
+    last: str | None
+    gaps: dict[str, int]
+    """How many gaps there are, by their status."""
+
+
+class Status(msgspec.Struct, frozen=True):
+    """Everything at one instant."""
+
+    store: str
+    at: str
+    healthy: bool
+    reasons: list[str]
+    """Why it is not healthy; empty: it is."""
+    recorders: list[RecorderStatus]
+    series: list[SeriesStatus]
+    rejects: dict[str, int]
+    """How many frames are kept that could not be understood, by reason."""
+
+
+def gather(store: Store, now: int) -> Status:
+    """Read the status off the store. ``now`` is the wall clock in nanoseconds."""
+    latest: dict[str, Run] = {}
+    for run in store.scan(KINDS["runs"]):
+        latest[run.name] = run
+    recorders = [_recorder(run, now) for run in latest.values()]
+    rejects = Counter(reject.reason for reject in store.scan(KINDS["rejects"]))
+    reasons = [f"recorder {one.name} is dead: last heard of {one.heartbeat_at}" for one in recorders if _dead(one)]
+    if not any(one.state == "running" for one in recorders):
+        reasons.append("no recorder is running")
+    conflicts = sum(count for reason, count in rejects.items() if reason.startswith("conflict"))
+    if conflicts:
+        reasons.append(f"{conflicts} conflicting trades are kept in the rejects")
+    return Status(
+        store.url, format_nanoseconds(now), not reasons, reasons, recorders, _series(store), dict(rejects.most_common())
+    )
+
+
+def _dead(recorder: RecorderStatus) -> bool:
+    return recorder.state == "dead"
+
+
+def _recorder(run: Run, now: int) -> RecorderStatus:
+    state = "dead" if run.state == "running" and now - run.heartbeat_at > DEAD_AFTER else run.state
+    return RecorderStatus(
+        run.name, run.run_id, run.host, run.pid, run.version, state,
+        format_nanoseconds(run.started_at), format_nanoseconds(run.heartbeat_at),
+        None if run.ended_at is None else format_nanoseconds(run.ended_at), run.counters,
+    )  # fmt: skip
+
+
+def _series(store: Store) -> list[SeriesStatus]:
+    gaps: dict[tuple[str, str, str], Counter[str]] = {}
+    for gap in store.scan(KINDS["gaps"]):
+        gaps.setdefault((gap.exchange, gap.symbol, gap.channel), Counter())[gap.status] += 1
+    found = []
+    for kind in KINDS.values():
+        for simulated in (False, True) if kind.market else ():
+            for series in store.series(kind, simulated=simulated):
+                tally = store.tally(kind, series, simulated=simulated)
+                counted = {} if simulated else gaps.get((*series, kind.name), Counter())
+                found.append(
+                    SeriesStatus(
+                        series.exchange, series.symbol, kind.name, simulated, tally.count,
+                        _time(kind, tally.first), _time(kind, tally.last), dict(counted),
+                    )
+                )  # fmt: skip
+    return sorted(found, key=lambda one: (one.exchange, one.symbol, one.simulated))
+
+
+def _time(kind: Kind, value: Any) -> str | None:
+    if value is None:
+        return None
+    milliseconds = kind.encodings[kind.range[0]] is Encoding.MILLISECONDS
+    return format_milliseconds(value) if milliseconds else format_nanoseconds(value)
