@@ -14,7 +14,8 @@ help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 record: $(READY)  ## Record BTC-USDT-SWAP into the local database; ARGS="..." are passed on
-	@exec $(BIN)/cryptofeed record $(ARGS)
+# In the foreground of a terminal the recorder becomes a job of its own: make would else answer Ctrl-C with an error.
+	@case "$$(ps -o stat= -p $$$$ 2>/dev/null)" in *+*) set -m ;; esac; $(BIN)/cryptofeed record $(ARGS); exit $$?
 
 test: $(TEST_READY) mongod  ## Run the whole test suite; ARGS="..." are passed on
 	$(BIN)/python -m pytest $(ARGS)

@@ -24,8 +24,10 @@ LAYERS = (
     ("stores",),
     ("catalogue", "connections", "streams"),
     ("session",),
-    ("recorder", "queries", "status"),
+    ("writer", "queries", "status"),
+    ("recorder",),
     ("output", "dashboard"),
+    ("assembly",),
     ("cli",),
     ("__main__",),
 )

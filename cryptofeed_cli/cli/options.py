@@ -18,6 +18,7 @@ from cryptofeed_cli import logs
 from cryptofeed_cli.config import Flag, Settings, load
 from cryptofeed_cli.errors import ConfigurationError, UsageError
 from cryptofeed_cli.printable import escape
+from cryptofeed_cli.types import Source
 
 LOG = logging.getLogger(__name__)
 
@@ -40,13 +41,16 @@ class SourceChoice(StrEnum):
     all = "all"
 
     @property
-    def sources(self) -> frozenset[str]:
+    def sources(self) -> frozenset[Source]:
         """The sources that this word stands for."""
-        if self is SourceChoice.real:
-            return frozenset({"live", "backfill"})
-        if self is SourceChoice.all:
-            return frozenset({"live", "backfill", "simulated"})
-        return frozenset({self.value})
+        named: dict[SourceChoice, frozenset[Source]] = {
+            SourceChoice.live: frozenset({"live"}),
+            SourceChoice.backfill: frozenset({"backfill"}),
+            SourceChoice.simulated: frozenset({"simulated"}),
+            SourceChoice.real: frozenset({"live", "backfill"}),
+            SourceChoice.all: frozenset({"live", "backfill", "simulated"}),
+        }
+        return named[self]
 
 
 ConfigFile = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="Read the configuration from FILE.")]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from enum import StrEnum
 from typing import Annotated
 
 import typer
 
+from cryptofeed_cli import queries
 from cryptofeed_cli.cli.options import (
     ConfigFile,
     Since,
@@ -22,8 +24,12 @@ from cryptofeed_cli.cli.options import (
 from cryptofeed_cli.clock import SystemClock, parse_time
 from cryptofeed_cli.config import nearest
 from cryptofeed_cli.errors import UsageError
+from cryptofeed_cli.output import write_csv, write_jsonl
+from cryptofeed_cli.stores import open_store
 from cryptofeed_cli.stores.base import Span
 from cryptofeed_cli.types import KINDS, Kind
+
+EXAMPLE = "Example: cryptofeed query trades -s BTC-USDT-SWAP --since 1h -f csv > trades.csv"
 
 
 class Format(StrEnum):
@@ -48,27 +54,22 @@ def query(
     config: ConfigFile = None,
 ) -> None:
     """Print stored records, oldest first; everything, unless told otherwise."""
-    if limit is not None and tail is not None:
-        raise UsageError("--limit and --tail exclude each other; give one of them")
-    what = _kind(kind)
-    span = _span(since, until)
-    settings = configure(ctx, config, {"store.url": store})
-
-    from cryptofeed_cli import output, queries, stores
-
     asked = queries.Query(
-        kind=what.name, symbols=_split(symbols or ()), span=span, sources=source.sources, limit=limit, tail=tail
+        kind=_kind(kind).name,
+        symbols=_split(symbols or ()),
+        span=_span(since, until),
+        sources=source.sources,
+        limit=limit,
+        tail=tail,
     )
+    settings = configure(ctx, config, {"store.url": store})
     out = binary_stdout()
-    opened = stores.open_store(settings.store_url, writable=False)
-    try:
+    with closing(open_store(settings.store_url, writable=False)) as opened:
         if count:
             out.write(f"{queries.count(opened, asked)}\n".encode())
             return
-        write = output.write_csv if form is Format.csv else output.write_jsonl
-        write(what, queries.run(opened, asked), out)
-    finally:
-        opened.close()
+        write = write_csv if form is Format.csv else write_jsonl
+        write(asked.what, queries.run(opened, asked), out)
 
 
 def _kind(name: str) -> Kind:
