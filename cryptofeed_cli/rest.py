@@ -19,7 +19,7 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import HTTPError
 
 from cryptofeed_cli.clock import SECOND, Clock
-from cryptofeed_cli.errors import RequestFailed, UsageError
+from cryptofeed_cli.errors import DialFailed, RequestFailed, UsageError
 from cryptofeed_cli.network import USER_AGENT, Dialer, explain
 
 MAX_BODY_BYTES = 32 << 20
@@ -52,6 +52,7 @@ class Rest:
         self._timeout = timeout / SECOND
         self._max_body_bytes = max_body_bytes
         self._socket: socket.socket | None = None
+        self._closed = False
         self._session = requests.Session()
         self._session.trust_env = False
         self._session.headers["User-Agent"] = USER_AGENT
@@ -75,7 +76,8 @@ class Rest:
             raise RequestFailed(url, explain(_origin(exc))) from exc
 
     def close(self) -> None:
-        """Let go of the connection; a `get` that waits in another thread fails at once."""
+        """Let go of the connection for good; a `get` that waits in another thread fails at once."""
+        self._closed = True
         if self._socket is not None:
             with contextlib.suppress(OSError):
                 self._socket.shutdown(socket.SHUT_RDWR)
@@ -84,8 +86,12 @@ class Rest:
     def dial(self, host: str, port: int, *, secure: bool) -> socket.socket:
         """Return the socket of a new connection."""
         sock = self._dialer.connect(host, port, timeout=self._timeout)
-        self._socket = self._dialer.tls(sock, host) if secure else sock
-        return self._socket
+        self._socket = sock = self._dialer.tls(sock, host) if secure else sock
+        # A close before this line found no socket to shut down.
+        if self._closed:
+            sock.close()
+            raise DialFailed(f"{host}:{port}", "closed")
+        return sock
 
 
 class _Adapter(HTTPAdapter):

@@ -45,7 +45,7 @@ def test_an_error_status_is_an_answer_and_is_not_asked_again() -> None:
         assert len(server.wait_for("fetch")) == 1
 
 
-def test_proxies_and_passwords_of_the_environment_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_proxies_of_the_environment_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "ALL_PROXY", "all_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
     monkeypatch.delenv("NO_PROXY", raising=False)
@@ -148,6 +148,19 @@ def test_closing_ends_a_request_that_waits() -> None:
             thread.join(10)
             assert time.monotonic() - begun < 5
     assert len(failures) == 1
+
+
+def test_closing_while_a_connection_is_made_ends_the_request_too() -> None:
+    class Closing(Dialer):
+        def connect(self, host: str, port: int, *, timeout: float) -> socket.socket:
+            sock = super().connect(host, port, timeout=timeout)
+            rest.close()
+            return sock
+
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        rest = rest_at(f"http://127.0.0.1:{silent.getsockname()[1]}", dialer=Closing(), timeout=60 * SECOND)
+        with pytest.raises(DialFailed, match="closed"):
+            rest.get("/x")
 
 
 def test_an_address_that_is_none_is_refused_at_once() -> None:

@@ -36,6 +36,9 @@ class Fetcher:
 
     def fetch(self, action: Fetch) -> None:
         """Ask soon; never blocks."""
+        if not self._rests:
+            self._events.put_now(self._failure(action, "no REST address is configured"))
+            return
         try:
             self._waiting.put_nowait(action)
         except queue.Full:
