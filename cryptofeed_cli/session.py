@@ -172,7 +172,10 @@ class Session:
     @property
     def refusals(self) -> dict[str, str]:
         """The symbols of which something was refused, with the exchange's first reason."""
-        return {topic.symbol: reason for topic, reason in reversed(self.refused.items())}
+        reasons: dict[str, str] = {}
+        for topic, reason in self.refused.items():
+            reasons.setdefault(topic.symbol, reason)
+        return reasons
 
     @property
     def all_refused(self) -> bool:

@@ -41,6 +41,7 @@ def record(
     from cryptofeed_cli.stores import open_store
 
     refuse_what_is_missing(settings)
+    settings.make_data_directory()
     stop, clock = Event(), SystemClock()
     stop_on_signals(stop)
     with (

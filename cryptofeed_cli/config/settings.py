@@ -14,6 +14,7 @@ import msgspec
 
 from cryptofeed_cli.clock import HOUR, MILLISECOND, SECOND
 from cryptofeed_cli.config.rules import Choice, Duration, Flag, List, Rule, Share, Size, Step, Symbol, Url, Whole
+from cryptofeed_cli.errors import ConfigurationError
 from cryptofeed_cli.printable import hide_secrets
 from cryptofeed_cli.types import CHANNELS
 
@@ -134,6 +135,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def store_url(self) -> str:
         """The store in force."""
         return self.store.url or f"sqlite:///{self.data_directory / 'market.db'}"
+
+    def make_data_directory(self) -> None:
+        """Make the data directory where it is missing; raise `ConfigurationError` where that cannot be."""
+        try:
+            self.data_directory.mkdir(parents=True, exist_ok=True)
+        except OSError as exc:
+            raise ConfigurationError(
+                "the data directory", str(self.data_directory), None,
+                f"cannot be made: {exc.strerror}; set CRYPTOFEED_DATA_DIR to a directory that can",
+            ) from exc
 
     def origin(self, key: str) -> str:
         """Return where the value of a dotted key came from."""
