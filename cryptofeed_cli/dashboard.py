@@ -76,10 +76,10 @@ def print_status(status: Status) -> None:
     console = _console(stderr=False)
     console.print(f"store {escape(status.store)}", markup=False, soft_wrap=True)
     recorders = Table(box=None, pad_edge=False, header_style="dim")
-    for name in ("recorder", "state", "started", "last heard of", "connects", "inserted", "gaps"):
+    for name in ("recorder", "state", "started", "last heard of", "connects", "stored", "gaps"):
         recorders.add_column(name, no_wrap=True)
     for one in status.recorders:
-        counters = [f"{one.counters.get(name, 0):,}" for name in ("connects", "inserted", "gaps")]
+        counters = [f"{one.counters.get(name, 0):,}" for name in ("connects", "stored", "gaps")]
         recorders.add_row(escape(one.name), one.state, one.started_at[:19], one.heartbeat_at[:19], *counters)
     console.print(recorders)
     series = _table("kind", "records", "first", "last", "gaps")

@@ -167,11 +167,10 @@ class Recorder:
         self._feed.close()
         self._session.finish(Tick(self._clock.now(), self._clock.monotonic()))
         self._talk()
-        self._records.append(self._beat("failed" if failed else "stopped"))
         try:
             self._flush()
         finally:
-            self._writer.close(PATIENCE)
+            self._writer.close(PATIENCE, last=lambda: self._beat("failed" if failed else "stopped"))
 
     def _beat(self, state: str) -> Run:
         now = self._clock.now()
@@ -181,7 +180,7 @@ class Recorder:
             "connects": self._session.connects,
             "gaps": self._session.ledger.opened.total(),
             "rejects": self._session.rejects.count,
-            "inserted": written.inserted,
+            "stored": written.inserted,
             "duplicates": written.duplicates,
             "conflicts": written.conflicts,
         }

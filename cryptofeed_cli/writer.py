@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from queue import Empty, Full, Queue
 
@@ -38,6 +38,7 @@ class Writer:
         self._closing = threading.Event()
         self._hurry = threading.Event()
         self._failure: BaseException | None = None
+        self._last: Callable[[], Record] | None = None
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
         self._thread.start()
 
@@ -56,8 +57,12 @@ class Writer:
         if self._failure is not None:
             raise self._failure
 
-    def close(self, patience: float) -> None:
-        """Write what is queued and end. A store that has not answered after ``patience`` seconds is given up."""
+    def close(self, patience: float, last: Callable[[], Record]) -> None:
+        """Write what is queued, then what ``last`` returns, and end.
+
+        A store that has not answered after ``patience`` seconds is given up.
+        """
+        self._last = last
         self._closing.set()
         self._thread.join(patience)
         self._hurry.set()
@@ -71,6 +76,8 @@ class Writer:
             while not (self._closing.is_set() and self._batches.empty()):
                 with suppress(Empty):
                     self._write(self._batches.get(timeout=_POLL))
+            if self._last is not None:
+                self._write([self._last()])
         except BaseException as exc:  # whoever submits next must hear of it, whatever it is
             self._failure = exc
 
