@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from itertools import chain, groupby, islice
 from operator import attrgetter
@@ -13,7 +13,7 @@ import msgspec
 
 from cryptofeed_cli.errors import UsageError
 from cryptofeed_cli.stores.base import Series, Span, Store
-from cryptofeed_cli.types import BookUpdate, Kind, Source
+from cryptofeed_cli.types import KINDS, BookUpdate, Kind, Source
 
 REAL: frozenset[Source] = frozenset({"live", "backfill"})
 
@@ -21,7 +21,8 @@ REAL: frozenset[Source] = frozenset({"live", "backfill"})
 class Query(msgspec.Struct, frozen=True):
     """Which records are wanted. Raises `UsageError` where that contradicts itself."""
 
-    kind: Kind
+    kind: str
+    """A name in `KINDS`."""
     symbols: tuple[str, ...] = ()
     """Empty: all. Kinds without symbols take no notice."""
     span: Span = Span()
@@ -32,7 +33,14 @@ class Query(msgspec.Struct, frozen=True):
     tail: int | None = None
     """The last so many, in ascending order all the same."""
 
+    @property
+    def what(self) -> Kind:
+        """The kind itself."""
+        return KINDS[self.kind]
+
     def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise UsageError(f"unknown kind {self.kind!r} (kinds: {', '.join(KINDS)})")
         if self.limit is not None and self.tail is not None:
             raise UsageError("--limit and --tail exclude each other; give one of them")
         for name, value in (("--limit", self.limit), ("--tail", self.tail)):
@@ -54,9 +62,9 @@ def run(store: Store, query: Query) -> Iterator[Any]:
 def count(store: Store, query: Query) -> int:
     """Count what `run` would yield."""
     most = query.limit if query.tail is None else query.tail
-    if query.kind.market and query.span == Span() and not 0 < len(query.sources & REAL) < len(REAL):
+    if query.what.market and query.span == Span() and not 0 < len(query.sources & REAL) < len(REAL):
         found = sum(
-            store.tally(query.kind, series, simulated=simulated).count
+            store.tally(query.what, series, simulated=simulated).count
             for simulated in _twins(query)
             for series in _series(store, query, simulated=simulated)
         )
@@ -70,13 +78,13 @@ def _twins(query: Query) -> list[bool]:
 
 
 def _series(store: Store, query: Query, *, simulated: bool) -> list[Series]:
-    found = store.series(query.kind, simulated=simulated)
+    found = store.series(query.what, simulated=simulated)
     return [series for series in found if not query.symbols or series.symbol in query.symbols]
 
 
 def _streams(store: Store, query: Query, *, descending: bool) -> list[Iterator[Any]]:
     """One stream for every series, real before simulated."""
-    kind, span = query.kind, query.span
+    kind, span = query.what, query.span
     if not kind.market:
         records = store.scan(kind, span=span, descending=descending)
         named = "symbol" in kind.record.__struct_fields__ and query.symbols
@@ -102,13 +110,13 @@ def _of_sources(records: Iterator[Any], query: Query) -> Iterator[Any]:
 
 def _merged(store: Store, query: Query, *, descending: bool) -> Iterator[Any]:
     streams = _streams(store, query, descending=descending)
-    if query.kind.record is BookUpdate:
+    if query.what.record is BookUpdate:
         streams = [_chained(stream, descending=descending) for stream in streams]
     if len(streams) == 1:
         return streams[0]
     if descending:
         streams.reverse()  # what ties is taken in the order of the streams
-    return heapq.merge(*streams, key=_place(query.kind), reverse=descending)
+    return heapq.merge(*streams, key=_place(query.what), reverse=descending)
 
 
 def _place(kind: Kind) -> Callable[[Any], tuple[Any, ...]]:
@@ -141,31 +149,44 @@ def _chained(updates: Iterator[BookUpdate], *, descending: bool) -> Iterator[Boo
 def _in_chain(instant: list[BookUpdate]) -> list[BookUpdate]:
     """Order the updates of one instant, given by sequence: each one behind the one whose sequence it follows.
 
-    A whole book (snapshot, checkpoint) comes right behind the update whose sequence it shows; where there is none,
-    it begins a chain. What begins a chain keeps the order given.
+    That is a walk over sequences which takes every update once (Hierholzer's): a reset may lead to a sequence that was
+    passed before. A whole book (snapshot, checkpoint) leads from its sequence to itself and is taken as soon as that is
+    reached. Chains that do not touch keep the order given.
     """
-    follow: defaultdict[tuple[Any, ...], list[BookUpdate]] = defaultdict(list)
-    reached = set()
-    for update in sorted(instant, key=lambda update: update.prev_sequence is not None):  # whole books first
-        follow[_link(update, _before(update))].append(update)
-        if update.prev_sequence not in (None, update.sequence):
-            reached.add(_link(update, update.sequence))
-    begin = [update for update in instant if _link(update, _before(update)) not in reached]
-    ordered: dict[int, BookUpdate] = {}
-    for head in (*begin, *sorted(instant, key=attrgetter("received_at"))):  # then chains that bite their own tail
-        waiting = [head]
-        while waiting:
-            update = waiting.pop()
-            if id(update) not in ordered:
-                ordered[id(update)] = update
-                waiting += reversed(follow[_link(update, update.sequence)])
-    return list(ordered.values())
+    leaving: defaultdict[_Node, list[BookUpdate]] = defaultdict(list)
+    surplus: Counter[_Node] = Counter()
+    taken_first = sorted(instant, key=lambda update: (update.prev_sequence is not None, update.action != "snapshot"))
+    for update in taken_first[::-1]:  # a walk takes the last one
+        leaving[_before(update)].append(update)
+        surplus[_before(update)] += 1
+        surplus[_after(update)] -= 1
+    begin = [_before(update) for update in instant if surplus[_before(update)] > 0]
+    circles = [_before(update) for update in sorted(instant, key=attrgetter("received_at"))]
+    return [update for node in begin + circles for update in _walk(node, leaving)]
 
 
-def _before(update: BookUpdate) -> int:
-    return update.sequence if update.prev_sequence is None else update.prev_sequence
+_Node = tuple[str | None, int | None, int]
+"""A sequence means something within one run of one source only."""
 
 
-def _link(update: BookUpdate, sequence: int) -> tuple[Any, ...]:
-    """A sequence means something within one run of one source only."""
+def _before(update: BookUpdate) -> _Node:
+    sequence = update.sequence if update.prev_sequence is None else update.prev_sequence
     return update.run_id, update.episode, sequence
+
+
+def _after(update: BookUpdate) -> _Node:
+    return update.run_id, update.episode, update.sequence
+
+
+def _walk(begin: _Node, leaving: dict[_Node, list[BookUpdate]]) -> list[BookUpdate]:
+    """Take all updates that can be reached, out of ``leaving``."""
+    path: list[BookUpdate] = []
+    backwards = []
+    while True:
+        onwards = leaving[_after(path[-1]) if path else begin]
+        if onwards:
+            path.append(onwards.pop())
+        elif path:
+            backwards.append(path.pop())
+        else:
+            return backwards[::-1]

@@ -6,8 +6,13 @@ from collections.abc import Iterator
 from uuid import uuid4
 
 import pytest
-from mongod import Mongod, MongodMissing
+from hypothesis import settings
 from pymongo import MongoClient
+
+from tests.mongod import Mongod, MongodMissing
+
+settings.register_profile("seeded", derandomize=True, deadline=None)
+settings.load_profile("seeded")
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ from cryptofeed_cli.stores.base import Series, Span, Store, Tally, Written
 from cryptofeed_cli.stores.conflicts import Conflicts
 from cryptofeed_cli.stores.layout import Layout, grouped, layouts
 from cryptofeed_cli.stores.mongo_documents import Document, Documents
-from cryptofeed_cli.stores.mongo_errors import DUPLICATE_KEY, in_our_words
+from cryptofeed_cli.stores.mongo_errors import DUPLICATE_KEY, in_our_words, wrong_url
 from cryptofeed_cli.stores.mongo_filters import passages
 from cryptofeed_cli.stores.mongo_schema import COMPRESSED, META, VERSION, VERSION_ID, index
 from cryptofeed_cli.stores.urls import redact
@@ -42,8 +42,7 @@ def open_mongo(url: str, *, writable: bool) -> MongoStore:
     """Open the store that a ``mongodb`` URL names. Raises `StoreError`."""
     shown = redact(url)
     with in_our_words(shown):
-        if url.startswith("mongodb://"):  # the other scheme asks the name server, which the client does later
-            parse_uri(url, warn=False)
+        _check(url, shown)
         given = url.lower()
         options = {name: value for name, value in _UNLESS_GIVEN.items() if name.lower() not in given}
         client: MongoClient[Document] = MongoClient(url, **_ALWAYS, **options)
@@ -54,6 +53,16 @@ def open_mongo(url: str, *, writable: bool) -> MongoStore:
             client.close()
             raise
     return store
+
+
+def _check(url: str, shown: str) -> None:
+    """Refuse what the driver would only warn of: unknown options, and values that it leaves out then."""
+    if not url.startswith("mongodb://"):
+        return  # of the other scheme a part is told by the name server, which the client asks
+    try:
+        parse_uri(url, warn=False)
+    except ValueError as exc:
+        raise wrong_url(shown, exc) from None
 
 
 class MongoStore(Store):

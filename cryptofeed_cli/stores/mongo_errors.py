@@ -46,7 +46,7 @@ def in_our_words(url: str) -> Iterator[None]:
         yield
     except (InvalidURI, InvalidName, ConfigurationError) as exc:
         # Not chained: the driver may quote the URL.
-        raise _wrong_url(url, exc) from None
+        raise wrong_url(url, exc) from None
     except PyMongoError as exc:
         raise translated(url, exc) from exc
     except (BSONError, OverflowError, UnicodeEncodeError) as exc:
@@ -64,17 +64,18 @@ def translated(url: str, error: PyMongoError) -> StoreError:
     return StoreRefused(url, f"the driver says: {brief(error)}")
 
 
-def brief(error: Exception) -> str:
-    """Return the heart of an error's text, on one harmless line."""
-    return hide_secrets(escape(_NOISE.sub("", str(error))[:240]))
-
-
-def _wrong_url(url: str, error: PyMongoError) -> StoreError:
+def wrong_url(url: str, error: Exception) -> StoreError:
+    """Return our error for a URL the driver does not take."""
     if "DNS" in str(error) and url.startswith("mongodb+srv"):
         return StoreUnreachable(url, "its name cannot be resolved")
     # With credentials in the URL the driver's words may quote a part of them.
     detail = "percent-encode what is special in user and password" if "@" in url else brief(error)
     return StoreUrlInvalid(url, f"is malformed: {detail}; write mongodb://user:password@host:27017/database")
+
+
+def brief(error: Exception) -> str:
+    """Return the heart of an error's text, on one harmless line."""
+    return hide_secrets(escape(_NOISE.sub("", str(error))[:240]))
 
 
 def _of_bulk(url: str, error: BulkWriteError) -> StoreError:
