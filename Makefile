@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 TEST_READY := $(VENV)/.ready-to-test
+BENCH_READY := $(VENV)/.ready-to-bench
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$python; break; }; done)
 
@@ -27,7 +28,7 @@ lint: $(TEST_READY)  ## Check style and types
 soak: $(TEST_READY) mongod  ## Run the test suite with the long forms of its tests
 	$(BIN)/python -m pytest -m "soak or not soak" $(ARGS)
 
-bench: $(TEST_READY)  ## Print the figures that the README quotes
+bench: $(BENCH_READY) mongod  ## Print the figures that the README quotes
 	$(BIN)/python -m bench $(ARGS)
 
 clean:  ## Remove the virtual environment and everything that was generated
@@ -43,6 +44,12 @@ $(READY): pyproject.toml
 
 $(TEST_READY): $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test,lint]'
+	@touch $@
+
+# The peer comes as source and is built here.
+$(BENCH_READY): $(TEST_READY)
+	@command -v cc >/dev/null || { echo "a C compiler is missing, to build the peer: install it (Debian/Ubuntu: apt install build-essential python3-dev; macOS: xcode-select --install)" >&2; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
 	@touch $@
 
 # The real MongoDB server of the tests comes with their packages, but needs a library of the system.

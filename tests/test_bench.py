@@ -1,0 +1,51 @@
+"""The benchmarks run and say what they should; how fast anything is, is not a test's business."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+RATE = r"[\d,]+ (?:frames|trades)/s"
+RACE = rf"{RATE} +{RATE} +\d+\.\d\dx  \(\d+\.\d\d\.\.\d+\.\d\d\)"
+
+
+def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the command of the benchmarks."""
+    command = [sys.executable, "-W", "error", "-m", "bench", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
+
+
+def table(name: str) -> str:
+    """Return what a tiny run of one benchmark prints, or skip the test where its parts are missing."""
+    done = bench(name, "--quick")
+    assert done.returncode == 0, done.stderr
+    skipped = re.search(r"skipped: (.+)", done.stdout)
+    if skipped:
+        pytest.skip(skipped[1])
+    return done.stdout
+
+
+@pytest.mark.parametrize("channel", ["trades", "tickers", "books"])
+def test_frames_are_raced_against_the_peer(channel: str) -> None:
+    assert re.search(rf"^{channel}: frame to record +{RACE} +>= 1\.5x$", table(channel), re.MULTILINE)
+
+
+@pytest.mark.parametrize(("store", "limit"), [("sqlite", 125), ("mongodb", 110)])
+def test_a_store_is_raced_against_its_bare_driver_and_measured(store: str, limit: int) -> None:
+    printed = table(store)
+
+    assert re.search(rf"^{store}: write +{RACE} +>= 0\.6x$", printed, re.MULTILINE)
+    assert re.search(rf"^{store}: read +{RACE}$", printed, re.MULTILINE)
+    assert re.search(rf"^{store}: size of a trade +[\d.]+ B +<= {limit} B$", printed, re.MULTILINE)
+
+
+def test_an_unknown_benchmark_is_refused_and_the_known_ones_named() -> None:
+    done = bench("speed")
+
+    assert done.returncode == 2
+    assert "unknown name 'speed' (choose from trades, tickers, books, sqlite, mongodb)" in done.stderr
