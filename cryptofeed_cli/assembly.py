@@ -67,6 +67,7 @@ def build_recorder(
         retry_max=network.retry_max,
         connect_timeout=network.connect_timeout,
         connects_per_second=exchange.capabilities.connects_per_second,
+        rest_headers=exchange.rest_headers,
     )
     return Recorder(
         feed, session, records, Writer(store), run,

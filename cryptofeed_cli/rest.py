@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import socket
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -41,9 +42,20 @@ class Rest:
     """A REST interface at one base URL. Used by one thread; only `close` may come from another."""
 
     def __init__(
-        self, url: str, dialer: Dialer, *, clock: Clock, timeout: int, max_body_bytes: int = MAX_BODY_BYTES
+        self,
+        url: str,
+        dialer: Dialer,
+        *,
+        clock: Clock,
+        timeout: int,
+        headers: Mapping[str, str] = MappingProxyType({}),
+        max_body_bytes: int = MAX_BODY_BYTES,
     ) -> None:
-        """Ask nothing yet. ``timeout`` is the longest wait for a connection or for more of an answer, in ns."""
+        """Ask nothing yet.
+
+        Args: ``timeout`` is the longest wait for a connection or for more of an answer, in nanoseconds; ``headers`` go
+        with every request.
+        """
         if urlsplit(url).scheme not in ("http", "https"):
             raise UsageError(f"{url!r} is not a REST address; write http://host or https://host")
         self._url = url.rstrip("/")
@@ -55,7 +67,7 @@ class Rest:
         self._closed = False
         self._session = requests.Session()
         self._session.trust_env = False
-        self._session.headers["User-Agent"] = USER_AGENT
+        self._session.headers.update({"User-Agent": USER_AGENT, **headers})
         self._session.mount(self._url, _Adapter(self))
 
     def get(self, path: str) -> Response:

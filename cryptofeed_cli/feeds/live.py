@@ -11,6 +11,7 @@ import random
 import threading
 from collections.abc import Mapping, Sequence
 from http.cookies import CookieError
+from types import MappingProxyType
 from urllib.parse import urlsplit
 
 import websocket
@@ -58,11 +59,11 @@ class LiveFeed:
         retry_max: int,
         connect_timeout: int,
         connects_per_second: int,
+        rest_headers: Mapping[str, str] = MappingProxyType({}),
         queue_bytes: int = 64 << 20,
         queue_events: int = 200_000,
     ) -> None:
         self._targets = {name: [_Target(url) for url in urls] for name, urls in endpoints.items()}
-        self._rests = [Rest(url, dialer, clock=clock, timeout=connect_timeout) for url in rest_urls]
         self._dialer = dialer
         self._clock = clock
         self._rng = rng
@@ -72,7 +73,11 @@ class LiveFeed:
         self._events = EventBuffer(queue_bytes, queue_events)
         self._connections: dict[int, _Connection] = {}
         self._leaving: list[_Connection] = []
-        self._fetcher: Fetcher | None = None
+
+        def make_rests() -> list[Rest]:
+            return [Rest(url, dialer, clock=clock, timeout=connect_timeout, headers=rest_headers) for url in rest_urls]
+
+        self._fetcher = Fetcher(make_rests, self._events, clock, ANNOUNCED_HEADER)
 
     def take(self, timeout: float) -> list[Event]:
         """Return all waiting events in order; wait at most ``timeout`` seconds for the first."""
@@ -94,8 +99,6 @@ class LiveFeed:
             case Drop(connection):
                 self._drop(connection)
             case Fetch():
-                if self._fetcher is None:
-                    self._fetcher = Fetcher(self._rests, self._events, self._clock, ANNOUNCED_HEADER)
                 self._fetcher.fetch(action)
 
     def close(self) -> None:
@@ -103,10 +106,9 @@ class LiveFeed:
         for connection in self._connections.values():
             connection.drop()
         self._events.close()
+        self._fetcher.close()
         threads = [connection.thread for connection in (*self._connections.values(), *self._leaving)]
-        if self._fetcher is not None:
-            self._fetcher.close()
-            threads.append(self._fetcher.thread)
+        threads += self._fetcher.threads
         deadline = self._clock.monotonic() + _JOIN_TIME
         for thread in threads:
             thread.join(max(0, deadline - self._clock.monotonic()) / SECOND)
