@@ -21,18 +21,19 @@ class _Envelope(msgspec.Struct):
 class _Instrument(msgspec.Struct, rename="camel"):
     inst_id: str
     inst_type: str
-    base_ccy: str = ""
-    quote_ccy: str = ""
-    settle_ccy: str = ""
-    tick_sz: str = ""
-    lot_sz: str = ""
-    min_sz: str = ""
-    ct_val: str = ""
-    ct_mult: str = ""
-    ct_type: str = ""
-    list_time: str = ""
-    exp_time: str = ""
-    state: str = ""
+    # Empty where it does not apply.
+    base_ccy: str | None = None
+    quote_ccy: str | None = None
+    settle_ccy: str | None = None
+    tick_sz: str | None = None
+    lot_sz: str | None = None
+    min_sz: str | None = None
+    ct_val: str | None = None
+    ct_mult: str | None = None
+    ct_type: str | None = None
+    list_time: str | None = None
+    exp_time: str | None = None
+    state: str | None = None
 
 
 _envelope = msgspec.json.Decoder(_Envelope)
@@ -43,7 +44,7 @@ def instruments(exchange: str, body: bytes, received_at: int, source: Source) ->
     """Understand ``/public/instruments``; raise `ProtocolError`, and nothing else, where that is impossible."""
     try:
         return [_to_instrument(exchange, raw, received_at, source) for raw in _data(exchange, body)]
-    except (msgspec.MsgspecError, UnicodeError, ValueError) as exc:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as exc:
         raise ProtocolError(exchange, f"not a list of instruments: {exc}", body) from exc
 
 
@@ -65,6 +66,6 @@ def _to_instrument(exchange: str, raw: msgspec.Raw, received_at: int, source: So
     )  # fmt: skip
 
 
-def _time(text: str) -> int | None:
+def _time(text: str | None) -> int | None:
     milliseconds = int(text) if text else None
     return milliseconds if milliseconds is not None and 0 < milliseconds <= MAX_MILLISECONDS else None

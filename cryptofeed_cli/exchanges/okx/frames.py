@@ -63,7 +63,7 @@ class _Fill(msgspec.Struct, gc=False, rename="camel"):
     side: Literal["buy", "sell"]
     ts: Time
     source: str = ""
-    count: Count64 = 1
+    count: Annotated[int, Meta(ge=1, le=(1 << 63) - 1)] = 1
 
 
 class _Quote(msgspec.Struct, gc=False, rename="camel"):
@@ -120,9 +120,9 @@ _IGNORED = Ignored()
 _RPI = {"0": False, "1": True}
 # Possessive throughout: three times as fast, since there is nothing to step back to.
 _NUMBER = r"[0-9]{1,40}+(?:\.[0-9]{1,40}+)?+"
-_are_numbers = re.compile(rf"(?:{_NUMBER} )*+{_NUMBER}").fullmatch
-# Nothing is computed with a ticker, so it is enough that its figures are made of digits and points.
-_are_figures = re.compile(r"[0-9.]*+").fullmatch
+_are_numbers = re.compile(rf"(?:{_NUMBER}\n)*+{_NUMBER}").fullmatch
+# Nothing is computed with a ticker's figures: it is enough that each is a decimal number, or empty.
+_are_figures = re.compile(" ".join([r"[0-9]*+(?:\.[0-9]++)?+"] * (len(_Quote.__struct_fields__) - 2))).fullmatch
 _is_fill = re.compile(rf"(?:0|[1-9][0-9]{{0,17}}+) {_NUMBER} {_NUMBER}").fullmatch
 _POSITION = re.compile(r" \((?:byte|char) \d+\)")
 _REFUSED_TOPIC = re.compile(r"channel:\s*([\w-]+)\s*,\s*instId:\s*([^\s,]+)")
@@ -142,7 +142,9 @@ def parse(exchange: str, data: bytes, received_at: int, source: Source) -> Messa
         return _BY_PREFIX.get(data[19:26], _any)(exchange, data, received_at, source)
     except msgspec.ValidationError as exc:
         reason = f"unexpected shape: {exc}"
-    except (msgspec.DecodeError, UnicodeError, RecursionError) as exc:
+    except UnicodeError:
+        reason = "not UTF-8"
+    except (msgspec.DecodeError, RecursionError) as exc:
         reason = f"not JSON: {_POSITION.sub('', str(exc))}"
     except _Implausible as exc:
         reason = str(exc)
@@ -195,6 +197,8 @@ def _folds(_exchange: str, data: bytes, _received_at: int, _source: Source) -> F
             raise _Implausible("an implausible fold of trades")
         # "count 3 with id N covers N, N-1 and N-2" (docs: Trades channel)
         last = int(fill.trade_id)
+        if fill.count > last + 1:
+            raise _Implausible("an implausible fold of trades")
         folds.append(Fold(last - fill.count + 1, last, fill.ts or None))
     return Folds(symbol, folds)
 
@@ -210,7 +214,7 @@ def _tickers(exchange: str, data: bytes, received_at: int, source: Source) -> Ti
         figures: tuple[str | None, ...] = given
         if "" in given:
             figures = tuple(text or None for text in given)
-        if not _are_figures("".join(given)):
+        if not _are_figures(" ".join(given)):
             raise _Implausible("an implausible ticker")
         if quote.inst_id != symbol:
             raise _Implausible("a ticker of another symbol")
@@ -227,7 +231,9 @@ def _books(exchange: str, data: bytes, received_at: int, source: Source) -> Book
     for change in frame.data:
         sequence, previous = change.seq_id, change.prev_seq_id
         levels = change.bids + change.asks
-        if sequence < 0 or (levels and not _are_numbers(" ".join([f"{price} {size}" for price, size, _, _ in levels]))):
+        text = "\n".join([f"{price}\n{size}" for price, size, _, _ in levels])
+        # Only where something is escaped can a price hold a line feed of its own, and pass for two numbers.
+        if sequence < 0 or (levels and not _are_numbers(text)) or (b"\\" in data and not _are_pairs(text, levels)):
             raise _Implausible("an implausible book")
         updates.append(
             BookUpdate(
@@ -238,6 +244,10 @@ def _books(exchange: str, data: bytes, received_at: int, source: Source) -> Book
             )
         )  # fmt: skip
     return Books(symbol, updates)
+
+
+def _are_pairs(text: str, levels: list[WireLevel]) -> bool:
+    return not levels or text.count("\n") == 2 * len(levels) - 1
 
 
 _Reader = Callable[[str, bytes, int, Source], Message]
