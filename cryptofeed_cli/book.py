@@ -18,7 +18,10 @@ _Side = dict[str, _Held]
 
 
 class Book:
-    """Both sides of a book. Prices are told apart by value: ``100`` and ``100.0`` are one level."""
+    """Both sides of a book. Prices are told apart by value: ``100`` and ``100.0`` are one level.
+
+    Neither prices nor sizes are empty, and none is written with leading zeros.
+    """
 
     __slots__ = ("_asks", "_bids")
 
@@ -65,7 +68,7 @@ def _apply(side: _Side, levels: Iterable[CountedLevel]) -> bool:
     for price, size, orders in levels:
         key = price.rstrip("0").rstrip(".") if price[-1] == "0" and "." in price else price
         held = side.get(key)
-        if size == "0" or (not orders and not size.strip("0.")):
+        if size == "0" or (size[-1] == "0" and not size.strip("0.")):
             if held is not None:
                 del side[key]
                 changed = True
