@@ -12,7 +12,7 @@ import msgspec
 from cryptofeed_cli.types import Fault, Gap, GapKind, GapStatus
 
 KEPT = 10_000
-"""How many unfinished gaps are kept in memory for amending; the oldest is forgotten first (it stays in the store)."""
+"""How many gaps are kept in memory for amending, and how many for opening again; the oldest is forgotten first."""
 
 
 def gap_id(exchange: str, symbol: str, channel: str, kind: GapKind, lower_bound: str) -> str:
@@ -29,6 +29,8 @@ class Ledger:
         self._run_id = run_id
         self._emit = emit
         self._unfinished: dict[str, Gap] = {}
+        self._finished: dict[str, int] = {}
+        """The last revision of finished gaps: one that opens again is the same gap, and goes on from there."""
         self.opened: Counter[str] = Counter()
         """How many gaps were opened so far, by symbol."""
 
@@ -50,14 +52,13 @@ class Ledger:
     ) -> str:
         """Record a new gap and return its id. Its lower bound is the first missing id, else its start."""
         identity = gap_id(self._exchange, symbol, channel, kind, first_missing or str(start))
+        self.finish(identity)
         gap = Gap(
             identity, self._run_id, self._exchange, symbol, channel, kind, fault, start, end,
-            first_missing, last_missing, missing, 0, status, reason, 1, at,
+            first_missing, last_missing, missing, 0, status, reason, self._finished.pop(identity, 0) + 1, at,
         )  # fmt: skip
         self.opened[symbol] += 1
-        if len(self._unfinished) >= KEPT:
-            del self._unfinished[next(iter(self._unfinished))]
-        self._unfinished[identity] = gap
+        _keep(self._unfinished, identity, gap)
         self._emit(gap)
         return identity
 
@@ -77,7 +78,17 @@ class Ledger:
             return
         filled = gap.filled + count
         self.amend(identity, at, filled=filled, status="filled" if filled == gap.missing else gap.status)
+        if filled == gap.missing:
+            self.finish(identity)
 
     def finish(self, identity: str) -> None:
-        """Forget a gap that will not be amended any more."""
-        self._unfinished.pop(identity, None)
+        """Forget a gap that will not be amended any more, unless it opens again."""
+        gap = self._unfinished.pop(identity, None)
+        if gap is not None:
+            _keep(self._finished, identity, gap.revision)
+
+
+def _keep(kept: dict[str, Any], key: str, value: Any) -> None:
+    if len(kept) >= KEPT:
+        del kept[next(iter(kept))]
+    kept[key] = value
