@@ -77,4 +77,7 @@ class Catalogue:
 
 def _content(instrument: Instrument) -> Any:
     """What an instrument says, however its JSON was laid out."""
-    return msgspec.json.decode(instrument.raw)
+    try:
+        return msgspec.json.decode(instrument.raw)
+    except (msgspec.DecodeError, RecursionError):  # a field that is not read holds what no number or stack can
+        return instrument.raw
