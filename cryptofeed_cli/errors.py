@@ -1,6 +1,7 @@
 """Every error a user can meet, with its exit code; knows nothing else of ours.
 
 CryptofeedError                 1
+├── ThreadDied                  1   a thread of ours ended that should not
 ├── UsageError                  2   a wrong argument
 ├── ConfigurationError          2   a wrong configuration value
 ├── ExchangeError               3
@@ -8,6 +9,7 @@ CryptofeedError                 1
 │   ├── SymbolsRefused          3   the exchange refused every symbol
 │   ├── DialFailed              3   transient: no connection could be made (now)
 │   ├── RequestFailed           3   transient: a REST request brought no answer
+│   ├── AnswerRefused           3   the exchange answered a REST request with an error
 │   └── ProtocolError           3   a frame that cannot be understood
 ├── StoreError                  4
 │   ├── StoreUrlInvalid         4
@@ -29,6 +31,19 @@ class CryptofeedError(Exception):
 
     exit_code = 1
     transient = False
+
+
+class ThreadDied(CryptofeedError):
+    """A thread of ours ended that should not have."""
+
+    def __init__(self, thread: str, error: BaseException) -> None:
+        super().__init__(thread, error)
+        self.thread = thread
+        self.error = error
+        self.__cause__ = error
+
+    def __str__(self) -> str:
+        return f"thread {self.thread} ended unexpectedly: {type(self.error).__name__}: {self.error}"
 
 
 class UsageError(CryptofeedError):
@@ -120,6 +135,23 @@ class RequestFailed(ExchangeError):
 
     def __str__(self) -> str:
         return f"{self.url} brought no answer: {self.reason}"
+
+
+class AnswerRefused(ExchangeError):
+    """The exchange answered a REST request with an error. ``too_fast``: it wants to be asked less often."""
+
+    def __init__(
+        self, exchange: str, code: str, reason: str, *, too_fast: bool = False, transient: bool = True
+    ) -> None:
+        super().__init__(exchange, code, reason)
+        self.exchange = exchange
+        self.code = code
+        self.reason = reason
+        self.too_fast = too_fast
+        self.transient = transient
+
+    def __str__(self) -> str:
+        return f"{self.exchange} answered with error {self.code}: {self.reason}"
 
 
 class ProtocolError(ExchangeError):

@@ -47,6 +47,10 @@ class Capabilities(msgspec.Struct, frozen=True):
     """The largest request the exchange takes."""
     connects_per_second: int
     """New sockets, per IP address."""
+    history_per_second: float
+    """REST requests for past trades, per IP address."""
+    history_page: int
+    """Past trades in one answer."""
 
 
 class Trades(msgspec.Struct, frozen=True, gc=False):
@@ -130,6 +134,14 @@ class Ignored(msgspec.Struct, frozen=True, gc=False):
 Message = Trades | Tickers | Books | Folds | Subscribed | Refused | Notice | Pong | Ignored
 
 
+class Maintenance(msgspec.Struct, frozen=True):
+    """A maintenance that the exchange announced; None: it did not say when."""
+
+    title: str
+    begin: int | None
+    end: int | None
+
+
 class Exchange(Protocol):
     """One exchange, as far as recording needs it."""
 
@@ -167,3 +179,44 @@ class Exchange(Protocol):
 
     def parse_instruments(self, body: bytes, received_at: int, source: Source) -> list[Instrument]:
         """Understand the answer to one of `instrument_paths`; raise `ProtocolError` where that is impossible."""
+
+    def history_path(self, symbol: str, below: int) -> str:
+        """Return the REST path to the single fills just below trade id ``below``, one page of them."""
+
+    def newest_path(self, symbol: str) -> str:
+        """Return the REST path to the newest single fills."""
+
+    def parse_history(
+        self, symbol: str, status: int, body: bytes, received_at: int, source: Source
+    ) -> list[Trade]:
+        """Understand the answer to `history_path` or `newest_path`, in any order.
+
+        Raises `AnswerRefused` where the exchange says no, `ProtocolError` where the answer cannot be understood; so do
+        the others below.
+        """
+
+    def book_path(self, symbol: str) -> str:
+        """Return the REST path to the whole book."""
+
+    def parse_book(
+        self, symbol: str, status: int, body: bytes, received_at: int, source: Source
+    ) -> BookUpdate | None:
+        """Understand the answer to `book_path`: a snapshot, with its sequence."""
+
+    def tickers_paths(self) -> Sequence[str]:
+        """Return the REST paths that together tell every ticker at once."""
+
+    def parse_tickers(self, status: int, body: bytes, received_at: int, source: Source) -> dict[str, Ticker]:
+        """Understand the answer to one of `tickers_paths`, by symbol."""
+
+    def time_path(self) -> str:
+        """Return the REST path to the exchange's clock."""
+
+    def parse_time(self, status: int, body: bytes) -> int:
+        """Understand the answer to `time_path`, in milliseconds."""
+
+    def maintenance_path(self) -> str:
+        """Return the REST path to announced maintenances."""
+
+    def parse_maintenances(self, status: int, body: bytes) -> list[Maintenance]:
+        """Understand the answer to `maintenance_path`."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from urllib.parse import quote
 
 import msgspec
 
-from cryptofeed_cli.exchanges.base import Capabilities, Message, Topic, Wire
+from cryptofeed_cli.exchanges.base import Capabilities, Maintenance, Message, Topic, Wire
 from cryptofeed_cli.exchanges.okx import answers, frames
-from cryptofeed_cli.types import Instrument, Source
+from cryptofeed_cli.types import BookUpdate, Instrument, Source, Ticker, Trade
 
 CAPABILITIES = Capabilities(
     wires={
@@ -26,6 +27,8 @@ CAPABILITIES = Capabilities(
     topics_per_request=200,
     request_bytes=64 * 1024 - 1,
     connects_per_second=3,
+    history_per_second=10,  # 20 in 2 s
+    history_page=100,
 )
 
 _HOSTS = {
@@ -86,6 +89,50 @@ class Okx:
     def parse_instruments(self, body: bytes, received_at: int, source: Source) -> list[Instrument]:
         """Understand the answer to one of `instrument_paths`; raise `ProtocolError` where that is impossible."""
         return answers.instruments(self.name, body, received_at, source)
+
+    def history_path(self, symbol: str, below: int) -> str:
+        """Return the REST path to the fills just below trade id ``below``: by id, as times tie at page edges."""
+        return f"/api/v5/market/history-trades?instId={quote(symbol)}&type=1&after={below}&limit=100"
+
+    def newest_path(self, symbol: str) -> str:
+        """Return the REST path to the newest single fills."""
+        return f"/api/v5/market/trades?instId={quote(symbol)}&limit=500"
+
+    def parse_history(self, symbol: str, status: int, body: bytes, received_at: int, source: Source) -> list[Trade]:
+        """Understand the answer to `history_path` or `newest_path`: newest first."""
+        return answers.trades(self.name, symbol, status, body, received_at, source)
+
+    def book_path(self, symbol: str) -> str:
+        """Return the REST path to the whole book."""
+        return f"/api/v5/market/books?instId={quote(symbol)}&sz=400"
+
+    def parse_book(self, symbol: str, status: int, body: bytes, received_at: int, source: Source) -> BookUpdate | None:
+        """Understand the answer to `book_path`: a snapshot, with its sequence."""
+        return answers.book(self.name, symbol, status, body, received_at, source)
+
+    def tickers_paths(self) -> Sequence[str]:
+        """Return the REST paths that together tell every ticker at once."""
+        return [f"/api/v5/market/tickers?instType={kind}" for kind in ("SPOT", "SWAP", "FUTURES", "OPTION")]
+
+    def parse_tickers(self, status: int, body: bytes, received_at: int, source: Source) -> dict[str, Ticker]:
+        """Understand the answer to one of `tickers_paths`, by symbol."""
+        return answers.tickers(self.name, status, body, received_at, source)
+
+    def time_path(self) -> str:
+        """Return the REST path to the exchange's clock."""
+        return "/api/v5/public/time"
+
+    def parse_time(self, status: int, body: bytes) -> int:
+        """Understand the answer to `time_path`, in milliseconds."""
+        return answers.server_time(self.name, status, body)
+
+    def maintenance_path(self) -> str:
+        """Return the REST path to announced maintenances."""
+        return "/api/v5/system/status"
+
+    def parse_maintenances(self, status: int, body: bytes) -> list[Maintenance]:
+        """Understand the answer to `maintenance_path`."""
+        return answers.maintenances(self.name, status, body)
 
 
 def _request(operation: str, topics: Sequence[Topic], request_id: str) -> str:

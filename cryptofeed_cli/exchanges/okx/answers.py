@@ -1,15 +1,21 @@
-"""OKX REST answers to records; knows no HTTP.
+"""OKX REST answers to records; knows no HTTP but its status.
 
-Every answer is ``{"code": "0", "msg": "", "data": [...]}``; another code is an error even with HTTP 200.
+Every answer is ``{"code": "0", "msg": "", "data": [...]}``; another code is an error even with HTTP 200. The rows of
+trades, tickers and books are those of the WebSocket channels, so they are understood by the same code.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from http import HTTPStatus
+
 import msgspec
 
 from cryptofeed_cli.clock import MAX_MILLISECONDS
-from cryptofeed_cli.errors import ProtocolError
-from cryptofeed_cli.types import Instrument, Source
+from cryptofeed_cli.errors import AnswerRefused, ProtocolError
+from cryptofeed_cli.exchanges.base import Books, Maintenance, Message, Tickers, Trades
+from cryptofeed_cli.exchanges.okx import frames
+from cryptofeed_cli.types import BookUpdate, Instrument, Source, Ticker, Trade
 
 
 class _Envelope(msgspec.Struct):
@@ -36,6 +42,26 @@ class _Instrument(msgspec.Struct, rename="camel"):
     state: str | None = None
 
 
+class _Named(msgspec.Struct, rename="camel"):
+    inst_id: str
+
+
+class _Clock(msgspec.Struct):
+    ts: str
+
+
+class _Maintenance(msgspec.Struct):
+    title: str = ""
+    begin: str | None = None
+    end: str | None = None
+
+
+_TOO_MANY = HTTPStatus.TOO_MANY_REQUESTS
+_TOO_FAST = {"50011", "50040"}
+_FINAL = {"50005", "50014", "51000", "51001"}  # endpoint gone, wrong parameters, no such instrument
+_named = msgspec.json.Decoder(_Named)
+_clock = msgspec.json.Decoder(_Clock)
+_maintenance = msgspec.json.Decoder(_Maintenance)
 _envelope = msgspec.json.Decoder(_Envelope)
 _instrument = msgspec.json.Decoder(_Instrument)
 
@@ -46,6 +72,92 @@ def instruments(exchange: str, body: bytes, received_at: int, source: Source) ->
         return [_to_instrument(exchange, raw, received_at, source) for raw in _data(exchange, body)]
     except (msgspec.MsgspecError, ValueError, RecursionError) as exc:
         raise ProtocolError(exchange, f"not a list of instruments: {exc}", body) from exc
+
+
+def trades(
+    exchange: str, symbol: str, status: int, body: bytes, received_at: int, source: Source
+) -> list[Trade]:
+    """Understand ``/market/trades`` and ``/market/history-trades``: single fills, newest first.
+
+    Raises `AnswerRefused` where the exchange says no, `ProtocolError` where the answer cannot be understood.
+    """
+    message = _as_frame(exchange, "trades-all", symbol, b"", _rows(exchange, status, body), received_at, source)
+    return message.records if isinstance(message, Trades) else []
+
+
+def book(exchange: str, symbol: str, status: int, body: bytes, received_at: int, source: Source) -> BookUpdate | None:
+    """Understand ``/market/books``: a snapshot; None where there is none. Raises as `trades`."""
+    rows = _rows(exchange, status, body)
+    if not rows:
+        return None
+    row = bytes(rows[0])[:-1] + b',"prevSeqId":-1}'
+    head = b'"action":"snapshot",'
+    message = _as_frame(exchange, "books", symbol, head, [row], received_at, source)
+    return message.records[0] if isinstance(message, Books) else None
+
+
+def tickers(exchange: str, status: int, body: bytes, received_at: int, source: Source) -> dict[str, Ticker]:
+    """Understand ``/market/tickers``: tickers by symbol. Raises as `trades`."""
+    found = {}
+    for row in _rows(exchange, status, body):
+        symbol = _symbol_of(exchange, row)
+        message = _as_frame(exchange, "tickers", symbol, b"", [row], received_at, source)
+        if isinstance(message, Tickers):
+            found[symbol] = message.records[0]
+    return found
+
+
+def server_time(exchange: str, status: int, body: bytes) -> int:
+    """Understand ``/public/time``: the exchange's clock in milliseconds. Raises as `trades`."""
+    try:
+        return int(_clock.decode(_rows(exchange, status, body)[0]).ts)
+    except (msgspec.MsgspecError, ValueError, IndexError) as exc:
+        raise ProtocolError(exchange, f"not a time: {exc}", body) from exc
+
+
+def maintenances(exchange: str, status: int, body: bytes) -> list[Maintenance]:
+    """Understand ``/system/status``: what is announced or going on. Raises as `trades`."""
+    try:
+        found = [_maintenance.decode(row) for row in _rows(exchange, status, body)]
+        return [Maintenance(each.title, _time(each.begin), _time(each.end)) for each in found]
+    except (msgspec.MsgspecError, ValueError) as exc:
+        raise ProtocolError(exchange, f"not a list of maintenances: {exc}", body) from exc
+
+
+def _rows(exchange: str, status: int, body: bytes) -> list[msgspec.Raw]:
+    try:
+        envelope = _envelope.decode(body)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as exc:
+        if status == HTTPStatus.OK:
+            raise ProtocolError(exchange, f"not an answer: {exc}", body) from exc
+        raise AnswerRefused(exchange, str(status), "not an answer", too_fast=status == _TOO_MANY) from exc
+    if envelope.code != "0" or status != HTTPStatus.OK:
+        too_fast = envelope.code in _TOO_FAST or status == _TOO_MANY
+        raise AnswerRefused(
+            exchange, envelope.code, envelope.msg, too_fast=too_fast, transient=envelope.code not in _FINAL
+        )
+    return envelope.data
+
+
+def _as_frame(
+    exchange: str,
+    channel: str,
+    symbol: str,
+    head: bytes,
+    rows: Sequence[bytes | msgspec.Raw],
+    received_at: int,
+    source: Source,
+) -> Message:
+    arg = msgspec.json.encode({"channel": channel, "instId": symbol})
+    frame = b'{"arg":' + arg + b"," + head + b'"data":[' + b",".join(map(bytes, rows)) + b"]}"
+    return frames.parse(exchange, frame, received_at, source)
+
+
+def _symbol_of(exchange: str, row: msgspec.Raw) -> str:
+    try:
+        return _named.decode(row).inst_id
+    except msgspec.MsgspecError as exc:
+        raise ProtocolError(exchange, f"a row without a symbol: {exc}", bytes(row)) from exc
 
 
 def _data(exchange: str, body: bytes) -> list[msgspec.Raw]:

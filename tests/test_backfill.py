@@ -1,0 +1,171 @@
+"""Missed trades are asked for by id: completely, politely, and without believing a stale answer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from urllib.parse import parse_qs, urlsplit
+
+from cryptofeed_cli.backfill import Backfill, Limiter
+from cryptofeed_cli.clock import MILLISECOND, SECOND, Moment
+from cryptofeed_cli.exchanges.okx import Okx
+from cryptofeed_cli.feeds.base import Answer, Fetch, Tick
+from cryptofeed_cli.types import Trade
+
+Respond = Callable[[int, int], tuple[int, bytes]]
+"""From the id asked below and the number of the request to status and body."""
+
+
+def rows(ids: list[int]) -> bytes:
+    data = [
+        {"instId": "BTC-USDT", "tradeId": str(n), "px": "1.5", "sz": "2", "side": "buy", "ts": str(1_795_000_000 + n)}
+        for n in ids
+    ]
+    return json.dumps({"code": "0", "msg": "", "data": data}).encode()
+
+
+class Bench:
+    """A backfill whose questions are answered by a function, on a clock that is turned by hand."""
+
+    def __init__(self, respond: Respond, *, rate_share: float = 1.0, latency: int = 50 * MILLISECOND) -> None:
+        self.respond = respond
+        self.latency = latency
+        self.now = 0
+        self.found: list[int] = []
+        self.absent: list[tuple[int, int]] = []
+        self.asked: list[tuple[int, int]] = []
+        self.pending: list[tuple[int, Fetch]] = []
+        self.backfill = Backfill(
+            Okx(), self._act, self._number, self._found, self._absent, rate_share=rate_share
+        )  # fmt: skip
+
+    def run(self, seconds: float) -> None:
+        """Turn the clock in steps of 10 ms until nothing is left to be had, or the time is over."""
+        end = self.now + int(seconds * SECOND)
+        while self.backfill.busy and self.now < end:
+            due = [fetch for at, fetch in self.pending if at <= self.now]
+            self.pending = [(at, fetch) for at, fetch in self.pending if at > self.now]
+            for fetch in due:
+                below = int(parse_qs(urlsplit(fetch.path).query)["after"][0])
+                status, body = self.respond(below, fetch.request_id)
+                assert self.backfill.answer(Answer(fetch.request_id, self.now, self.now, status, body))
+            self.backfill.check(Tick(self.now, self.now))
+            self.now += 10 * MILLISECOND
+
+    def _number(self) -> int:
+        return len(self.asked) + 1
+
+    def _act(self, fetch: Fetch) -> None:
+        self.asked.append((self.now, fetch.request_id))
+        self.pending.append((self.now + self.latency, fetch))
+
+    def _found(self, _symbol: str, trades: list[Trade], _now: Moment) -> None:
+        self.found += [int(trade.trade_id) for trade in trades]
+
+    def _absent(self, _symbol: str, first: int, last: int, _now: Moment) -> None:
+        self.absent.append((first, last))
+
+
+def truth(*, lacking: range = range(0)) -> Respond:
+    """An exchange that has every id but ``lacking``."""
+
+    def respond(below: int, _number: int) -> tuple[int, bytes]:
+        return 200, rows([n for n in range(below - 1, max(0, below - 300), -1) if n not in lacking][:100])
+
+    return respond
+
+
+def test_every_missing_id_is_found_once() -> None:
+    bench = Bench(truth())
+    bench.backfill.want("BTC-USDT", 1000, 1949)
+    bench.run(10)
+
+    assert sorted(bench.found) == list(range(1000, 1950))
+    assert bench.absent == []
+
+
+def test_what_rest_lacks_too_is_absent_only_after_it_stayed_away() -> None:
+    bench = Bench(truth(lacking=range(1040, 1046)))
+    bench.backfill.want("BTC-USDT", 1000, 1099)
+    bench.run(20)
+
+    assert sorted(bench.found) == [*range(1000, 1040), *range(1046, 1100)]
+    assert bench.absent == [(1040, 1045)]
+    assert len(bench.asked) == 3
+
+
+def test_a_stale_cache_is_not_believed() -> None:
+    def respond(below: int, number: int) -> tuple[int, bytes]:
+        newest = 1050 if number == 1 else 1100
+        return 200, rows([n for n in range(below - 1, below - 101, -1) if n <= newest])
+
+    bench = Bench(respond)
+    bench.backfill.want("BTC-USDT", 1000, 1099)
+    bench.run(10)
+
+    assert sorted(bench.found) == list(range(1000, 1100))
+    assert bench.absent == []
+
+
+def test_errors_are_asked_again_until_they_end() -> None:
+    bodies = [
+        (429, b""), (200, b'{"code":"50011","msg":"Too Many Requests","data":[]}'), (503, b"<html>"), (200, b"{"),
+        (200, b'{"code":"50013","msg":"busy","data":[]}'),
+    ]  # fmt: skip
+
+    def respond(below: int, number: int) -> tuple[int, bytes]:
+        return bodies[number - 1] if number <= len(bodies) else truth()(below, number)
+
+    bench = Bench(respond)
+    bench.backfill.want("BTC-USDT", 5, 50)
+    bench.run(120)
+
+    assert sorted(bench.found) == list(range(5, 51))
+
+
+def test_an_instrument_that_is_gone_is_not_asked_for_again() -> None:
+    bench = Bench(lambda _below, _number: (200, b'{"code":"51001","msg":"no such instrument","data":[]}'))
+    bench.backfill.want("BTC-USDT", 1, 100)
+    bench.run(10)
+
+    assert bench.absent == [(1, 100)]
+    assert len(bench.asked) == 1
+
+
+def test_requests_stay_within_the_rate_and_use_it() -> None:
+    bench = Bench(truth(), latency=300 * MILLISECOND)
+    bench.backfill.want("BTC-USDT", 1, 30_000)
+    bench.run(60)
+
+    times = [at for at, _ in bench.asked]
+    assert len(bench.found) == 30_000
+    assert all(times[n + 20] - times[n] >= 2 * SECOND for n in range(len(times) - 20))
+    # 20 requests in 2 s, 100 trades each: 30 s is what the limit allows.
+    assert times[-1] <= 36 * SECOND
+
+
+def test_a_share_of_the_rate_is_a_share() -> None:
+    bench = Bench(truth(), rate_share=0.5)
+    bench.backfill.want("BTC-USDT", 1, 3_000)
+    bench.run(60)
+
+    assert 5.5 * SECOND <= bench.asked[-1][0] <= 7 * SECOND
+
+
+def test_a_rebuke_halves_the_rate_and_good_conduct_wins_it_back() -> None:
+    limiter = Limiter(10)
+    limiter.rebuke(0)
+
+    def granted(start: int, end: int) -> int:
+        return sum(limiter.allows(at) for at in range(start, end, MILLISECOND))
+
+    assert 4 <= granted(0, SECOND) <= 5
+    assert 9 <= granted(60 * SECOND, 61 * SECOND) <= 11  # after idling, one may be made up for
+
+
+def test_a_hole_of_any_size_costs_no_memory() -> None:
+    bench = Bench(truth())
+    bench.backfill.want("BTC-USDT", 1, 10**18)
+    bench.backfill.check(Tick(0, 0))
+
+    assert len(bench.asked) == 1
