@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import TextIO, cast
 
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -16,14 +17,17 @@ from cryptofeed_cli import logs
 from cryptofeed_cli.clock import MILLISECOND, SECOND
 from cryptofeed_cli.printable import escape
 from cryptofeed_cli.recorder import State, SymbolView, View
-from cryptofeed_cli.status import Status
+from cryptofeed_cli.status import RecorderStatus, SeriesStatus, Status
 
 REFRESH = 500 * MILLISECOND
 RATE_OVER = 10
 """How many refreshes a rate is averaged over."""
 LOG_LINES = 4
+FURNITURE = 3
+"""Lines of the live view besides symbols and log lines: its head, the table's head, and how many do not fit."""
+UNSEEN_LINES = 100
 FILE_WIDTH = 160
-"""Columns where stderr is not a terminal."""
+"""Columns where nobody's terminal says how many it has."""
 _COLOURS = {
     State.CONNECTING: "yellow", State.LIVE: "green", State.RECONNECTING: "yellow", State.SIMULATED: "magenta"
 }  # fmt: skip
@@ -34,109 +38,156 @@ _KINDS = ("trades", "tickers", "orderbooks", "book_updates")
 def live_view(store: str, *, shown: bool | None) -> Iterator[Callable[[View], object] | None]:
     """Show the recording in place on stderr while the block runs; yields what has to be called with every `View`.
 
-    ``shown`` None: only where stderr is a terminal. While it is shown, log lines appear in it. Yields None where there
-    is nothing to show.
+    ``shown`` False: log lines instead; they are also what is had where stderr is not a terminal. In the view log lines
+    have their place; those that came too late to be seen there follow it. Yields None where nothing is shown.
     """
-    console = _console()
-    if not (console.is_terminal if shown is None else shown) or sys.stderr is None:
+    console = _console(sys.stderr)
+    if shown is False or not console.is_terminal or console.is_dumb_terminal:
         yield None
         return
-    lines: deque[str] = deque(maxlen=LOG_LINES)
-    with (
-        logs.diverted(lines.append),
-        Live(Text("starting"), console=console, auto_refresh=False, transient=True, redirect_stderr=False) as live,
-    ):
-        screen = _Screen(store, lines)
+    screen = _Screen(store, console)
+    live = Live(
+        Text("starting"), console=console, auto_refresh=False, transient=True, redirect_stdout=False,
+        redirect_stderr=False,
+    )  # fmt: skip
+    try:
+        with logs.diverted(screen.say), live:
 
-        def watch(view: View) -> None:
-            if screen.due(view):
-                live.update(screen.draw(view), refresh=True)
+            def watch(view: View) -> None:
+                if screen.due(view):
+                    live.update(screen.draw(view), refresh=True)
 
-        yield watch
+            yield watch
+    finally:
+        for line in screen.unseen:
+            console.print(line, soft_wrap=True)
 
 
 def print_report(view: View, store: str) -> None:
     """Print on stderr what a recording brought."""
-    console = _console()
+    console = _console(sys.stderr)
     written = view.written
-    console.print(f"recorded {_span(view.now - view.started_at)} into {escape(store)}", markup=False, soft_wrap=True)
+    console.print(f"recorded {_span(view.elapsed)} into {escape(store)}", soft_wrap=True)
     console.print(_report_table(view.symbols))
     console.print(
         f"{written.inserted:,} stored, {written.duplicates:,} duplicates, {written.conflicts:,} conflicts, "
         f"{view.rejects:,} rejects",
-        markup=False,
         soft_wrap=True,
     )
     for symbol, reason in view.refused.items():
-        console.print(f"refused: {symbol}: {escape(reason)}", markup=False, soft_wrap=True)
+        console.print(f"refused: {escape(symbol)}: {escape(reason)}", soft_wrap=True)
 
 
-def print_status(status: Status) -> None:
-    """Print a status on stdout, for people."""
-    console = _console(stderr=False)
-    console.print(f"store {escape(status.store)}", markup=False, soft_wrap=True)
-    recorders = Table(box=None, pad_edge=False, header_style="dim")
+def draw_status(status: Status) -> str:
+    """Return a status as text for people, in colour where stdout is a terminal."""
+    console = _console(sys.stdout)
+    with console.capture() as drawn:
+        console.print(f"store {escape(status.store)}", soft_wrap=True)
+        console.print(_recorders_table(status.recorders))
+        console.print(_series_table(status.series))
+        for reason, count in status.rejects.items():
+            console.print(f"rejects: {count:,} {escape(reason)}", soft_wrap=True)
+    return drawn.get()
+
+
+def _recorders_table(recorders: list[RecorderStatus]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim")
     for name in ("recorder", "state", "started", "last heard of", "connects", "stored", "gaps"):
-        recorders.add_column(name, no_wrap=True)
-    for one in status.recorders:
+        table.add_column(name, no_wrap=True)
+    for one in recorders:
         counters = [f"{one.counters.get(name, 0):,}" for name in ("connects", "stored", "gaps")]
-        recorders.add_row(escape(one.name), one.state, one.started_at[:19], one.heartbeat_at[:19], *counters)
-    console.print(recorders)
-    series = _table("kind", "records", "first", "last", "gaps")
-    for row in status.series:
+        table.add_row(escape(one.name), one.state, one.started_at[:19], one.heartbeat_at[:19], *counters)
+    return table
+
+
+def _series_table(rows: list[SeriesStatus]) -> Table:
+    table = _table("kind", "records", "first", "last", "gaps")
+    for row in rows:
         kind = f"simulated {row.kind}" if row.simulated else row.kind
         gaps = ", ".join(f"{count:,} {name}" for name, count in row.gaps.items()) or "-"
         first, last = ("-" if time is None else time[:19] for time in (row.first, row.last))
-        series.add_row(escape(row.symbol), kind, f"{row.records:,}", first, last, gaps)
-    console.print(series)
-    for reason, count in status.rejects.items():
-        console.print(f"rejects: {count:,} {escape(reason)}", markup=False, soft_wrap=True)
+        table.add_row(escape(row.symbol), kind, f"{row.records:,}", first, last, gaps)
+    return table
 
 
 class _Screen:
-    """Turns views into what stands on the screen."""
+    """Turns views into what stands on the screen, never more than fits: what scrolls away could not be taken back."""
 
-    def __init__(self, store: str, lines: deque[str]) -> None:
+    def __init__(self, store: str, console: Console) -> None:
         self._store = store
-        self._lines = lines
+        self._console = console
         self._views: deque[View] = deque(maxlen=RATE_OVER)
+        self._lines: deque[str] = deque(maxlen=LOG_LINES)
+        self.unseen: deque[str] = deque(maxlen=UNSEEN_LINES)
+        """Log lines that came after the last drawing."""
+
+    def say(self, line: str) -> None:
+        self._lines.append(line)
+        self.unseen.append(line)
 
     def due(self, view: View) -> bool:
-        return not self._views or view.now - self._views[-1].now >= REFRESH
+        return not self._views or view.elapsed - self._views[-1].elapsed >= REFRESH
 
     def draw(self, view: View) -> Group:
         before = self._views[0] if self._views else view
         self._views.append(view)
-        elapsed = (view.now - before.now) / SECOND
-        counts = {row.symbol: row.stored for row in before.symbols}
-        rates = {
-            row.symbol: (row.stored.get("trades", 0) - counts.get(row.symbol, {}).get("trades", 0)) / elapsed
-            for row in view.symbols
-            if elapsed > 0
-        }
+        self.unseen.clear()
+        lines = list(self._lines)
         head = Text.assemble(
             (f" {view.state} ", f"bold reverse {_COLOURS[view.state]}"),
-            f"  {_span(view.now - view.started_at)}  {view.frames:,} frames  {view.written.inserted:,} stored"
+            f"  {_span(view.elapsed)}  {view.frames:,} frames  {view.written.inserted:,} stored"
             f"  {view.rejects:,} rejects  ",
             (escape(self._store), "dim"),
         )
         head.no_wrap, head.overflow = True, "ellipsis"
-        foot = Text("\n".join(self._lines), style="dim", no_wrap=True, overflow="ellipsis")
-        return Group(head, _live_table(view.symbols, rates), foot)
+        room = max(self._console.size.height - FURNITURE - len(lines), 1)
+        parts: list[RenderableType] = [head, _live_table(view.symbols[:room], _rates(before, view))]
+        if len(view.symbols) > room:
+            parts.append(Text(f"and {len(view.symbols) - room:,} more", style="dim", no_wrap=True))
+        parts.append(Text("\n".join(lines), style="dim", no_wrap=True, overflow="ellipsis"))
+        return Group(*parts)
 
 
-def _console(*, stderr: bool = True) -> Console:
-    console = Console(stderr=stderr, highlight=False)
-    if not console.is_terminal:
+class _Terminal:
+    """Standard error as a place to draw: when it is gone nobody watches any more, and the recording goes on."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self.encoding = stream.encoding
+
+    def write(self, text: str) -> None:
+        with suppress(OSError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._stream.flush()
+
+
+def _console(stream: TextIO | None) -> Console:
+    """A console that takes every text literally, and draws for a terminal only where there is one."""
+    terminal = stream is not None and stream.isatty()
+    file = None if stream is None else cast(TextIO, _Terminal(stream))
+    console = Console(file=file, force_terminal=terminal, markup=False, emoji=False, highlight=False)
+    if not terminal:
         console.width = FILE_WIDTH
     return console
 
 
-def _live_table(rows: list[SymbolView], rates: dict[str, float]) -> Table:
+def _rates(before: View, now: View) -> dict[str, float]:
+    """Trades per second between two views, by symbol."""
+    elapsed = (now.elapsed - before.elapsed) / SECOND
+    counts = {row.symbol: row.stored.get("trades", 0) for row in before.symbols}
+    return {
+        row.symbol: (row.stored.get("trades", 0) - counts[row.symbol]) / elapsed for row in now.symbols if elapsed > 0
+    }
+
+
+def _live_table(rows: list[SymbolView], rates: Mapping[str, float]) -> Table:
     table = _table("last", "trades/s", "lag", "book", "gaps", "stored")
     for row in rows:
         cells = (row.price or "-", f"{rates.get(row.symbol, 0):.1f}", _lag(row), _book(row))
-        table.add_row(row.symbol, *cells, f"{row.gaps:,}", f"{sum(row.stored.values()):,}", style=_style(row))
+        table.add_row(escape(row.symbol), *cells, f"{row.gaps:,}", f"{sum(row.stored.values()):,}", style=_style(row))
     return table
 
 
@@ -145,7 +196,7 @@ def _report_table(rows: list[SymbolView]) -> Table:
     table = _table(*kinds, "gaps")
     for row in rows:
         cells = [f"{row.stored.get(kind, 0):,}" for kind in kinds]
-        table.add_row(row.symbol, *cells, f"{row.gaps:,}", style=_style(row))
+        table.add_row(escape(row.symbol), *cells, f"{row.gaps:,}", style=_style(row))
     return table
 
 

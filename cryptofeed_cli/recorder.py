@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from threading import Event as Flag
 
 import msgspec
 
 from cryptofeed_cli.clock import MILLISECOND, SECOND, Clock
-from cryptofeed_cli.errors import NothingReceived, SymbolsRefused
-from cryptofeed_cli.feeds.base import Closed, Died, Feed, Tick
+from cryptofeed_cli.errors import NothingReceived, SymbolsRefused, ThreadDied
+from cryptofeed_cli.feeds.base import Closed, Died, Event, Feed, Tick
 from cryptofeed_cli.session import Session
 from cryptofeed_cli.stores.base import Written
-from cryptofeed_cli.types import Record, Run
+from cryptofeed_cli.types import Record, Run, RunState
 from cryptofeed_cli.writer import Writer
 
 LOG = logging.getLogger(__name__)
 
 TICK = 100 * MILLISECOND
+_PAUSE = 0.05
+"""How long one turn waits for something to happen, in seconds."""
 HEARTBEAT = 5 * SECOND
 PATIENCE = 10.0
-"""How long a stopping recorder waits for its store, in seconds."""
+"""How long a stopping recorder waits for a store that takes nothing, in seconds."""
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING}
 
 
@@ -45,7 +47,7 @@ class SymbolView(msgspec.Struct, frozen=True):
     book_valid: bool | None
     """None: books are not recorded."""
     gaps: int
-    stored: dict[str, int]
+    stored: Mapping[str, int]
     """Durable records by kind."""
 
 
@@ -53,8 +55,8 @@ class View(msgspec.Struct, frozen=True):
     """A recording at one instant."""
 
     state: State
-    started_at: int
-    now: int
+    elapsed: int
+    """Nanoseconds since the start."""
     frames: int
     rejects: int
     written: Written
@@ -86,13 +88,16 @@ class Recorder:
         self._watch = watch
         self._state = State.CONNECTING
         self._obstacle = "nothing was heard"
-        self._ticked = self._flushed = self._beaten = clock.monotonic() - HEARTBEAT
+        self._started = clock.monotonic()
+        self._ticked = self._flushed = self._beaten = self._started - HEARTBEAT
+        self._behind = False
+        """The writer does not take what was recorded: until it does, what comes waits in the feed's queue."""
 
     def record(self, stop: Flag, until: int | None = None) -> View:
         """Record until ``stop`` is set or the monotonic clock reaches ``until``; return how it stood at the end.
 
         Everything recorded is durable when this returns, and when it raises, unless it is the store that fails.
-        Raises `SymbolsRefused`, `NothingReceived`, a `StoreError`, or what ended a thread.
+        Raises `SymbolsRefused`, `NothingReceived`, a `StoreError`, or `ThreadDied`.
         """
         failed = True
         try:
@@ -101,7 +106,7 @@ class Recorder:
                 self._turn()
             failed = False
         finally:
-            self._finish(failed=failed)
+            self._finish("failed" if failed else "stopped")
         if not self._session.frames and not stop.is_set():
             raise NothingReceived(self._session.exchange, self._obstacle)
         return self.view()
@@ -109,36 +114,44 @@ class Recorder:
     def view(self) -> View:
         """Return how the recording stands."""
         return View(
-            self._state, self._run.started_at, self._clock.now(), self._session.frames, self._session.rejects.count,
+            self._state, self._clock.monotonic() - self._started, self._session.frames, self._session.rejects.count,
             self._writer.written, [self._symbol_view(symbol) for symbol in self._session.symbols],
             self._session.refusals,
         )  # fmt: skip
 
     def _turn(self) -> None:
-        events = self._feed.take(TICK / SECOND / 2)
-        for event in events:
-            if isinstance(event, Died):
-                raise event.error
-            if isinstance(event, Closed):
-                self._obstacle = event.reason
-        self._session.handle(events)
+        if not self._behind:
+            self._hear(self._feed.take(_PAUSE))
         now = self._clock.monotonic()
         if now - self._ticked >= TICK:
             self._ticked = now
-            self._session.handle([Tick(self._clock.now(), now)])
-            self._look()
+            self._tick(now)
         while self._session.actions:
             self._feed.perform(self._session.actions.popleft())
         self._talk()
-        if now - self._beaten >= HEARTBEAT:
-            self._beaten = now
-            self._records.append(self._beat("running"))
-        if len(self._records) >= self._flush_records or now - self._flushed >= self._flush_interval:
+        if self._behind or len(self._records) >= self._flush_records or now - self._flushed >= self._flush_interval:
             self._flushed = now
             self._flush()
         self._writer.raise_if_failed()
         if self._session.all_refused:
             raise SymbolsRefused(self._session.exchange, self._session.refusals)
+
+    def _hear(self, events: Sequence[Event]) -> None:
+        self._session.handle(events)
+        for event in events:
+            match event:
+                case Closed():
+                    self._obstacle = event.reason
+                case Died():
+                    raise ThreadDied(event.thread, event.error)
+
+    def _tick(self, now: int) -> None:
+        # To a session whose frames wait unheard every connection would seem dead.
+        if not self._behind:
+            self._session.handle([Tick(self._clock.now(), now)])
+        if now - self._beaten >= HEARTBEAT and self._writer.submit([self._beat("running")], 0):
+            self._beaten = now
+        self._look()
 
     def _look(self) -> None:
         connections = self._session.connections
@@ -158,21 +171,25 @@ class Recorder:
             LOG.log(_LEVELS[note.level], "%s", note.text)
 
     def _flush(self) -> None:
-        while self._records:
-            batch = self._records[: self._flush_records]
-            del self._records[: self._flush_records]
-            self._writer.submit(batch)
+        size = self._flush_records
+        while self._records and self._writer.submit(self._records[:size], _PAUSE):
+            del self._records[:size]
+        self._behind = bool(self._records)
 
-    def _finish(self, *, failed: bool) -> None:
-        self._feed.close()
-        self._session.finish(Tick(self._clock.now(), self._clock.monotonic()))
-        self._talk()
+    def _finish(self, state: RunState) -> None:
         try:
-            self._flush()
+            self._feed.close()
+            self._session.handle(self._feed.take(0))  # what came before the end
         finally:
-            self._writer.close(PATIENCE, last=lambda: self._beat("failed" if failed else "stopped"))
+            try:
+                self._session.finish(Tick(self._clock.now(), self._clock.monotonic()))
+                self._talk()
+            finally:
+                size = self._flush_records
+                rest = [self._records[start : start + size] for start in range(0, len(self._records), size)]
+                self._writer.close(rest, PATIENCE, last=lambda: self._beat(state))
 
-    def _beat(self, state: str) -> Run:
+    def _beat(self, state: RunState) -> Run:
         now = self._clock.now()
         written = self._writer.written
         counters = {
@@ -205,5 +222,5 @@ class Recorder:
             lag,
             book.valid if book is not None else None,
             self._session.ledger.opened[symbol],
-            {kind: count for (kind, of), count in self._writer.stored.items() if of == symbol},
+            self._writer.stored.get(symbol, {}),
         )

@@ -10,6 +10,12 @@ from cryptofeed_cli import errors
 
 TABLE = [
     (errors.CryptofeedError("no such thing"), "no such thing", 1, False),
+    (
+        errors.ThreadDied("feed-public-0", ValueError("too wide")),
+        "thread feed-public-0 ended unexpectedly: ValueError: too wide",
+        1,
+        False,
+    ),
     (errors.UsageError("'5' is not a duration"), "'5' is not a duration", 2, False),
     (
         errors.ConfigurationError("./cryptofeed.toml", "okx.region", '"globl"', "must be one of global, eea", "global"),

@@ -25,15 +25,16 @@ def status(
     import msgspec
 
     from cryptofeed_cli.clock import SystemClock
-    from cryptofeed_cli.dashboard import print_status
+    from cryptofeed_cli.dashboard import draw_status
     from cryptofeed_cli.status import gather
     from cryptofeed_cli.stores import open_store
 
+    out = binary_stdout()
     with closing(open_store(settings.store_url, writable=False)) as opened:
         found = gather(opened, SystemClock().now())
     if as_json:
-        binary_stdout().write(msgspec.json.format(msgspec.json.encode(found), indent=2) + b"\n")
+        out.write(msgspec.json.format(msgspec.json.encode(found), indent=2) + b"\n")
     else:
-        print_status(found)
+        out.write(draw_status(found).encode())
     if not found.healthy:
         raise Unhealthy("; ".join(found.reasons))
