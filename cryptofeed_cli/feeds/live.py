@@ -34,7 +34,7 @@ MAX_MESSAGE_BYTES = 16 << 20
 _PORTS = {"ws": 80, "wss": 443}
 # The exchange counts connects per second as they arrive; the margin is for what the way there does to their spacing.
 _CONNECT_PERIOD = SECOND + SECOND // 10
-_JOIN_TIME = 2 * SECOND
+_JOIN_TIME = SECOND
 _MAX_REASON = 240
 # What websocket-client raises on hostile bytes: its own errors, and what slips through its parsers.
 _BROKEN = (OSError, websocket.WebSocketException, ValueError, LookupError, CookieError)
