@@ -47,13 +47,15 @@ class Chain:
         self._seen: OrderedDict[tuple[int | None, int], None] = OrderedDict()
 
     def judge(self, update: BookUpdate) -> Link:
-        """Tell what the update is, and advance the chain if it is part of it."""
+        """Tell what the update is, and advance the chain if it is part of it.
+
+        A snapshot makes every update useless that is still held: `let_go` of them.
+        """
         sequence, previous = update.sequence, update.prev_sequence
         if update.action == "snapshot":
             self.last = sequence
             self._seen.clear()
             self._seen[(previous, sequence)] = None
-            self._release()
             return Link.SNAPSHOT
         if self.last is None:
             return Link.USELESS
@@ -75,7 +77,10 @@ class Chain:
             return False
         if self.held_since is None:
             self.held_since = monotonic
-        self._held.setdefault(update.prev_sequence, update)
+        rival = self._held.get(update.prev_sequence)
+        # A heartbeat and the update after it follow the same sequence; only the update is worth waiting for.
+        if rival is None or rival.sequence == rival.prev_sequence:
+            self._held[update.prev_sequence] = update
         return True
 
     def next_held(self) -> BookUpdate | None:
@@ -87,16 +92,17 @@ class Chain:
 
     def break_off(self) -> BookUpdate | None:
         """Give up: only a snapshot is judged well from now on. Return the first update that waited in vain."""
-        first = next(iter(self._held.values()), None)
         self.last = None
-        self._release()
+        return self.let_go()
+
+    def let_go(self) -> BookUpdate | None:
+        """Hold no update any longer; return the first one that waited in vain."""
+        first = next(iter(self._held.values()), None)
+        self._held.clear()
+        self.held_since = None
         return first
 
     def _is_known(self, previous: int | None, sequence: int) -> bool:
         if previous == sequence:  # a heartbeat that another connection was slower to deliver
             return any(sequence in pair for pair in self._seen)
         return (previous, sequence) in self._seen
-
-    def _release(self) -> None:
-        self._held.clear()
-        self.held_since = None

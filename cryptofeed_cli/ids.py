@@ -8,7 +8,7 @@ from __future__ import annotations
 import msgspec
 
 HOLES = 10_000
-"""How many holes are kept for late arrivals; the oldest is forgotten first (its gap is in the ledger)."""
+"""How many holes are kept for late arrivals; the oldest is forgotten first, so its gap must be in the ledger."""
 
 
 class Hole(msgspec.Struct):
@@ -52,6 +52,11 @@ class TradeIds:
         self.timestamp: int | None = None
         """Exchange time of the highest id so far."""
         self.holes: list[Hole] = []
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the next hole pushes out one that is in no ledger yet."""
+        return len(self.holes) >= HOLES and self.holes[0].gap_id is None
 
     def arrive(self, first: int, last: int, timestamp: int | None, monotonic: int) -> Hole | None:
         """Take note that ids ``first..last`` came; return the hole they leave behind them, if any."""

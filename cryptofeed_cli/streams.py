@@ -89,16 +89,18 @@ class TradeStream:
         for fold in folds:
             if self.last is None:
                 self._account(fold.first_id, fold.last_id, fold.timestamp, now)
-            elif self._ids.next is not None and fold.last_id >= self._ids.next:
+            elif self._outage is None and self._ids.next is not None and fold.last_id >= self._ids.next:
                 self._ids.arrive(fold.last_id + 1, fold.last_id, fold.timestamp, now.monotonic)
 
     def _account(self, first: int, last: int, timestamp: int | None, now: Moment) -> None:
         known = self._ids.next
+        if self._ids.is_full:
+            self.check(now, final=True)
         hole = self._ids.arrive(first, last, timestamp, now.monotonic)
         if known is not None and first < known:
             self._arrived_late(first, min(last, known - 1), now)
         if self._outage is not None and (known is None or last >= known - 1):
-            self._end_outage(hole, timestamp, now)
+            self._end_outage(self._outage, hole, timestamp, now)
 
     def _arrived_late(self, first: int, last: int, now: Moment) -> None:
         reclaimed = self._ids.reclaim(first, last)
@@ -107,11 +109,9 @@ class TradeStream:
             if hole.gap_id is not None:
                 self._ledger.fill(hole.gap_id, now.at, count)
 
-    def _end_outage(self, hole: Hole | None, timestamp: int | None, now: Moment) -> None:
+    def _end_outage(self, outage: str, hole: Hole | None, timestamp: int | None, now: Moment) -> None:
         """Trades are back: the outage covers what was missed between the last one before and the first one after."""
-        outage, self._outage = self._outage, None
-        if outage is None:
-            return
+        self._outage = None
         if hole is None:
             self._ledger.amend(outage, now.at, end=timestamp, missing=0, status="filled")
             self._ledger.finish(outage)
@@ -156,12 +156,13 @@ class BookStream:
         self._book = Book()
         self._chain = Chain()
         self._gaps: list[str] = []
+        self._time: int | None = None
+        """Exchange time, as far as it was told."""
         self._unsampled = False
         """The book changed since the last sample."""
         self._unsaved = False
         """The book changed since the last snapshot or checkpoint."""
         self.last: BookUpdate | None = None
-        self.count = 0
         self.duplicates = 0
         self.swallowed = 0
         """Updates that came while the chain was broken."""
@@ -188,17 +189,18 @@ class BookStream:
                 self._start(update, now)
             case Link.EARLY:
                 if not self._chain.hold(update, now.monotonic):
-                    self._break_off(now)
+                    self._record_break(self._chain.break_off(), now)
             case Link.DUPLICATE:
                 self.duplicates += 1
             case Link.USELESS:
                 self.swallowed += 1
+                if self.last is None:
+                    self._lose("sequence", "venue", "no snapshot came before the updates", now, update.timestamp)
 
     def _accept(self, update: BookUpdate) -> None:
         self._pass(update.timestamp)
         changed = self._book.apply(update.bids, update.asks)
         self.last = update
-        self.count += 1
         self._unsampled |= changed
         self._unsaved |= changed
         if self._recorded:
@@ -207,6 +209,7 @@ class BookStream:
             self._sample()
 
     def _start(self, snapshot: BookUpdate, now: Moment) -> None:
+        self._record_break(self._chain.let_go(), now)
         for gap in self._gaps:
             self._ledger.amend(gap, now.at, end=snapshot.timestamp, status="unrecoverable")
             self._ledger.finish(gap)
@@ -214,7 +217,6 @@ class BookStream:
         self._pass(snapshot.timestamp)
         self._book.replace(snapshot.bids, snapshot.asks)
         self.last = snapshot
-        self.count += 1
         self._unsampled, self._unsaved = True, False
         if self._recorded:
             self._emit(snapshot)
@@ -223,8 +225,10 @@ class BookStream:
 
     def _pass(self, timestamp: int | None) -> None:
         """The exchange's time has come to ``timestamp``: publish what its passing makes due."""
-        last = None if self.last is None else self.last.timestamp
-        if timestamp is None or last is None:
+        if timestamp is None:
+            return
+        last, self._time = self._time, timestamp
+        if last is None:
             return
         interval = self._sampling.interval_ms
         if self._unsampled and self._sampled and interval and timestamp // interval > last // interval:
@@ -254,26 +258,27 @@ class BookStream:
         bids, asks = self._book.levels()
         self._emit(msgspec.structs.replace(last, action="checkpoint", prev_sequence=None, bids=bids, asks=asks))
 
-    def _break_off(self, now: Moment) -> None:
-        broken = self._chain.last
-        first = self._chain.break_off()
-        if broken is None or first is None:
+    def _record_break(self, early: BookUpdate | None, now: Moment) -> None:
+        """Record what is missing between the last update and one that waited for it in vain."""
+        if early is None or self.last is None:
             return
-        found = None if first.prev_sequence is None else str(first.prev_sequence)
+        found = None if early.prev_sequence is None else str(early.prev_sequence)
         self._lose(
-            "sequence", "venue", "the sequence chain broke on an open connection", now, first=str(broken), last=found
-        )
+            "sequence", "venue", "the sequence chain broke on an open connection", now,
+            self.last.timestamp, first=str(self.last.sequence), last=found,
+        )  # fmt: skip
 
     def _lose(
-        self, kind: GapKind, fault: Fault, reason: str, now: Moment, first: str | None = None, last: str | None = None
-    ) -> None:
+        self, kind: GapKind, fault: Fault, reason: str, now: Moment, start: int | None,
+        *, first: str | None = None, last: str | None = None,
+    ) -> None:  # fmt: skip
         self._unsampled = self._unsaved = False
-        if self._gaps or self.last is None:
+        if self._gaps:
             return  # the book was lost already, and for an earlier cause
         self._gaps = [
             self._ledger.open(
                 kind, self._symbol, channel, fault=fault, reason=reason, at=now.at,
-                start=self.last.timestamp, first_missing=first, last_missing=last,
+                start=start, first_missing=first, last_missing=last,
             )
             for channel in self._channels
         ]  # fmt: skip
@@ -283,11 +288,12 @@ class BookStream:
         self.check(now, final=True)
         self.save()
         self._chain.break_off()
-        self._lose(kind, fault, reason, now)
+        if self.last is not None:
+            self._lose(kind, fault, reason, now, self.last.timestamp)
 
     def check(self, now: Moment, *, final: bool = False) -> bool:
         """Break the chain if an update waited too long for what it follows; return whether a snapshot is needed."""
         since = self._chain.held_since
         if since is not None and (final or now.monotonic - since >= self._grace):
-            self._break_off(now)
+            self._record_break(self._chain.break_off(), now)
         return not self.valid

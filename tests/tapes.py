@@ -10,6 +10,7 @@ from cryptofeed_cli.clock import MILLISECOND, SECOND
 from cryptofeed_cli.exchanges.base import Topic
 from cryptofeed_cli.exchanges.okx import Okx
 from cryptofeed_cli.feeds.base import Action, Answer, Closed, Fetch, Frame, Opened, Reset, Send, Tick
+from cryptofeed_cli.gaps import Ledger
 from cryptofeed_cli.session import Session, SessionOptions
 from cryptofeed_cli.types import CHANNELS, BookUpdate, Gap, Instrument
 from tests.okx_market import dump, write_frame
@@ -18,8 +19,8 @@ SYMBOL = "BTC-USDT"
 START_MS = 1_795_000_000_000
 """Exchange time at the start of a tape: a whole second, 200 s before a multiple of five minutes."""
 STEP = 100 * MILLISECOND
-PUBLIC, BUSINESS = 0, 1
-"""The connections of a session that records trades and anything else, unless it needs more."""
+BUSINESS, PUBLIC = 0, 1
+"""The connections of a session that records trades and something else, of few symbols."""
 
 Given = TypeVar("Given")
 
@@ -94,16 +95,17 @@ class Tape:
             if connection in (None, member.number):
                 self._handle(Closed(member.number, self.now.at, self.now.monotonic, code, reason, SECOND))
 
-    def acknowledge(self, topic: Topic, connection: int = PUBLIC) -> None:
+    def acknowledge(self, topic: Topic, connection: int | None = None) -> None:
         """Let the exchange acknowledge a topic."""
         arg = {"channel": topic.channel, "instId": topic.symbol}
         self.frame(dump({"event": "subscribe", "arg": arg, "connId": "e7d193b0"}), connection)
 
-    def frame(self, data: bytes, connection: int = PUBLIC) -> None:
-        """Let one frame arrive now."""
-        self._handle(Frame(connection, data, self.now.at, self.now.monotonic))
+    def frame(self, data: bytes, connection: int | None = None) -> None:
+        """Let one frame arrive now, on the last connection (it is a public one) unless told otherwise."""
+        number = self.session.connections[-1].number if connection is None else connection
+        self._handle(Frame(number, data, self.now.at, self.now.monotonic))
 
-    def frames(self, frames: Iterable[bytes], connection: int = PUBLIC) -> None:
+    def frames(self, frames: Iterable[bytes], connection: int | None = None) -> None:
         """Let frames arrive now, in order."""
         for data in frames:
             self.frame(data, connection)
@@ -134,6 +136,41 @@ class Tape:
     def _collect(self) -> None:
         self.actions += self.session.actions
         self.session.actions.clear()
+
+
+Outcome = tuple[str, str | None, str | None, int | None, int, str]
+"""A gap's kind, first and last missing, how many are missing and filled, and its status."""
+
+
+class Stage:
+    """What a single stream needs around it: a ledger, and the time. Everything emitted is kept."""
+
+    def __init__(self) -> None:
+        self.emitted: list[Any] = []
+        self.ledger = Ledger("OKX", "run", self.emitted.append)
+        self.now = Tick(10**18, 10**9)
+
+    def later(self, nanoseconds: int) -> Tick:
+        """Let time pass."""
+        self.now = Tick(self.now.at + nanoseconds, self.now.monotonic + nanoseconds)
+        return self.now
+
+    def of(self, kind: type[Given]) -> list[Given]:
+        """Return the records of one type so far, in order."""
+        return [record for record in self.emitted if isinstance(record, kind)]
+
+    def gaps(self) -> list[Gap]:
+        """Return the last revision of each gap; on the way there revisions must have risen one by one."""
+        latest: dict[str, Gap] = {}
+        for gap in self.of(Gap):
+            assert gap.revision == (latest[gap.gap_id].revision if gap.gap_id in latest else 0) + 1
+            latest[gap.gap_id] = gap
+        return list(latest.values())
+
+    def outcomes(self, channel: str | None = None) -> list[Outcome]:
+        """Return what became of each gap."""
+        gaps = [gap for gap in self.gaps() if channel in (None, gap.channel)]
+        return [(g.kind, g.first_missing, g.last_missing, g.missing, g.filled, g.status) for g in gaps]
 
 
 def book_frame(
