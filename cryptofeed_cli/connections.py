@@ -16,6 +16,8 @@ ACK_TIMEOUT = 10 * SECOND
 RETRY_AFTER = 5 * SECOND
 ATTEMPTS = 3
 """How often one topic is asked for before its silence is reported."""
+PATIENCE = 30
+"""The longest wait for one topic, in time-outs: every attempt waits for one time-out more than the one before."""
 
 
 class Note(msgspec.Struct, frozen=True):
@@ -97,6 +99,11 @@ class Connection:
     def refused(self, refusal: Refused, now: Moment) -> list[Topic]:
         """Handle a refusal; return the topics that cannot be had."""
         blamed = self._blamed(refusal)
+        if blamed and refusal.verdict is Verdict.RETRY:
+            for topic in blamed:
+                pending = self._pending.setdefault(topic, _Pending("", 0, 1))
+                pending.due = now.monotonic + RETRY_AFTER * min(pending.attempts, PATIENCE)
+            return []
         if len(blamed) > 1:
             # One of several, and the exchange does not say which: ask for each by itself.
             for topic in blamed:
@@ -106,10 +113,6 @@ class Connection:
             self._say(Note("warning", f"{self._exchange.name} refused a request: {refusal.reason}"))
             return []
         topic = blamed[0]
-        if refusal.verdict is Verdict.RETRY:
-            pending = self._pending.setdefault(topic, _Pending("", 0, 0))
-            pending.due = now.monotonic + RETRY_AFTER
-            return []
         self._pending.pop(topic, None)
         self.topics = [kept for kept in self.topics if kept != topic]
         return blamed
@@ -118,14 +121,7 @@ class Connection:
         """Ask again for what was not answered; ping a quiet socket; give up a dead one."""
         if not self.up:
             return
-        for topic, pending in list(self._pending.items()):
-            if now.monotonic >= pending.due:
-                if pending.attempts == ATTEMPTS:
-                    name = self._exchange.name
-                    self._say(Note("warning", f"{name} does not acknowledge {topic.channel} of {topic.symbol}"))
-                self.subscribe([topic], now)
-                pending = self._pending[topic]
-                pending.due += ACK_TIMEOUT * min(pending.attempts, 30)
+        self._ask_again(now)
         quiet = now.monotonic - self.last_heard
         if self._pinged is not None and self._pinged > self.last_heard:
             if now.monotonic - self._pinged >= self._ping_interval:
@@ -135,6 +131,17 @@ class Connection:
         elif quiet >= self._ping_interval:
             self._pinged = now.monotonic
             self._act(Send(self.number, self._exchange.capabilities.ping))
+
+    def _ask_again(self, now: Moment) -> None:
+        due = [topic for topic, pending in self._pending.items() if now.monotonic >= pending.due]
+        for topic in due:
+            if self._pending[topic].attempts == ATTEMPTS:
+                name = self._exchange.name
+                self._say(Note("warning", f"{name} does not acknowledge {topic.channel} of {topic.symbol}"))
+        self.subscribe(due, now)
+        for topic in due:
+            pending = self._pending[topic]
+            pending.due += ACK_TIMEOUT * min(pending.attempts, PATIENCE)
 
     def _blamed(self, refusal: Refused) -> list[Topic]:
         if refusal.topic is not None:

@@ -98,6 +98,7 @@ class Session:
         self._unreachable: set[int] = set()
         self._resyncing: dict[str, tuple[int, int]] = {}
         """Symbols whose book awaits a snapshot: when to ask again (monotonic), and how long to wait after that."""
+        self._book_channel = exchange.capabilities.wires["book_updates"].channel
         self._catalogue = Catalogue(exchange, options.symbols, known or {}, self._emit_instrument, self.actions.append)
 
     def start(self) -> None:
@@ -228,6 +229,9 @@ class Session:
         self._say("info", f"connected to {self.exchange} {connection.endpoint}")
         connection.takers = self._streams[source].by_message
         connection.opened(source, event)
+        for topic in connection.topics:
+            if topic.channel == self._book_channel:  # its first snapshot is asked for already, and gets its time
+                self._resyncing[topic.symbol] = (event.monotonic + SNAPSHOT_TIMEOUT, SNAPSHOT_TIMEOUT)
 
     def _closed(self, event: Closed) -> None:
         connection = self._connections.get(event.connection)
@@ -254,7 +258,7 @@ class Session:
         by_channel: list[tuple[str, Mapping[str, TradeStream | TickerStream | BookStream]]] = [
             (wires["trades"].channel, streams.trades),
             (wires["tickers"].channel, streams.tickers),
-            (wires["book_updates"].channel, streams.books),
+            (self._book_channel, streams.books),
         ]
         for channel, members in by_channel:
             for topic in lost.topics:
@@ -288,17 +292,13 @@ class Session:
 
     def _resync(self, symbol: str, now: Moment) -> None:
         """Ask for a new snapshot, one request in flight per symbol, and ever more patiently."""
-        topic = Topic(self._exchange.capabilities.wires["book_updates"].channel, symbol)
+        topic = Topic(self._book_channel, symbol)
         carrier = next((c for c in self._connections.values() if c.up and topic in c.topics), None)
         if carrier is None:
             self._resyncing.pop(symbol, None)
             return
-        broken = self.streams.books[symbol].last is not None
-        due, wait = self._resyncing.get(symbol, (None, SNAPSHOT_TIMEOUT))
-        if due is None and not broken:
-            # Subscribed and never served: the first snapshot gets its time.
-            self._resyncing[symbol] = (now.monotonic + wait, wait)
-        elif due is None or now.monotonic >= due:
+        due, wait = self._resyncing.get(symbol, (now.monotonic, SNAPSHOT_TIMEOUT))
+        if now.monotonic >= due:
             self._resyncing[symbol] = (now.monotonic + wait, min(2 * wait, SNAPSHOT_TIMEOUT_MAX))
             self._say("warning", f"{symbol}: asking {self.exchange} for a new snapshot of the book")
             carrier.renew(topic, now)
