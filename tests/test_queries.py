@@ -129,6 +129,14 @@ def test_limit_gives_the_first_and_tail_the_last_in_ascending_order(store: Store
         assert answer(store, "trades", tail=wanted) == everything[max(20 - wanted, 0) :]
 
 
+def test_a_tail_keeps_the_order_of_what_differs_in_the_exchange_only(store: Store) -> None:
+    store.write([trade(1, exchange=exchange) for exchange in ("A", "B", "C")])
+    everything = answer(store, "trades")
+
+    for wanted in (1, 2, 3):
+        assert answer(store, "trades", tail=wanted) == everything[-wanted:]
+
+
 @pytest.mark.parametrize(
     ("asked", "text"),
     [

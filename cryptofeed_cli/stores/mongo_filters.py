@@ -45,7 +45,6 @@ class Passage:
             return query
         if self._timed:
             # Implied by what follows, and what makes the index start at the document.
-            query[first].pop("$lt" if self._descending else "$gte", None)
             query[first]["$lte" if self._descending else "$gte"] = document[first]
             rest = self._fields
         query["$or"] = list(_behind(rest, document, "$lt" if self._descending else "$gt"))
