@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from urllib.parse import quote
 
 import msgspec
@@ -49,8 +48,6 @@ class Okx:
         sockets, self._rest = _HOSTS[region]
         self._demo = region == "demo"
         self.name = "OKX-DEMO" if self._demo else "OKX"
-        # Bound once: it is called for every frame.
-        self.parse: Callable[[bytes, int, Source], Message] = partial(frames.parse, self.name)
         self._sockets = {
             endpoint: (f"{sockets}/ws/v5/{endpoint}" + ("?brokerId=9999" if self._demo else ""),)
             for endpoint in ("public", "business")
@@ -70,6 +67,10 @@ class Okx:
     def rest_headers(self) -> Mapping[str, str]:
         """What every REST request must carry."""
         return {"x-simulated-trading": "1"} if self._demo else {}
+
+    def parse(self, data: bytes, received_at: int, source: Source) -> Message:
+        """Understand one frame; raise `ProtocolError`, and nothing else, where that is impossible."""
+        return frames.parse(self.name, data, received_at, source)
 
     def subscribe(self, topics: Sequence[Topic], request_id: str) -> str:
         """Return the text that asks for ``topics``."""

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
-from msgspec.structs import astuple
 
 from cryptofeed_cli.clock import MAX_MILLISECONDS
 from cryptofeed_cli.errors import ProtocolError
@@ -67,7 +65,6 @@ class _Fill(msgspec.Struct, gc=False, rename="camel"):
 
 
 class _Quote(msgspec.Struct, gc=False, rename="camel"):
-    # After the first two, the order of `Ticker`.
     inst_id: str
     ts: Time
     last: str = ""
@@ -122,7 +119,7 @@ _RPI = {"0": False, "1": True}
 _NUMBER = r"[0-9]{1,40}+(?:\.[0-9]{1,40}+)?+"
 _are_numbers = re.compile(rf"(?:{_NUMBER}\n)*+{_NUMBER}").fullmatch
 # Nothing is computed with a ticker's figures: it is enough that each is a decimal number, or empty.
-_are_figures = re.compile(" ".join([r"[0-9]*+(?:\.[0-9]++)?+"] * (len(_Quote.__struct_fields__) - 2))).fullmatch
+_are_figures = re.compile(" ".join([r"[0-9]*+(?:\.[0-9]++)?+"] * 13)).fullmatch
 _is_fill = re.compile(rf"(?:0|[1-9][0-9]{{0,17}}+) {_NUMBER} {_NUMBER}").fullmatch
 _POSITION = re.compile(r" \((?:byte|char) \d+\)")
 _REFUSED_TOPIC = re.compile(r"channel:\s*([\w-]+)\s*,\s*instId:\s*([^\s,]+)")
@@ -134,12 +131,19 @@ class _Implausible(ValueError):
     pass
 
 
+_REFUSALS = (msgspec.DecodeError, UnicodeError, RecursionError, _Implausible)
+
+
 def parse(exchange: str, data: bytes, received_at: int, source: Source) -> Message:
     """Understand one frame; raise `ProtocolError`, and nothing else, where that is impossible."""
+    guess = _BY_BYTE.get(data[25:26])
+    if guess is not None:
+        try:
+            return guess(exchange, data, received_at, source)
+        except _REFUSALS:
+            pass  # another frame than was guessed, or a bad one
     try:
-        # OKX writes `{"arg":{"channel":"books",...`. The channel is guessed from there, so that one typed decode does
-        # it all; a wrong guess cannot pass, as the decoded frame names its channel too.
-        return _BY_PREFIX.get(data[19:26], _any)(exchange, data, received_at, source)
+        return _any(exchange, data, received_at, source)
     except msgspec.ValidationError as exc:
         reason = f"unexpected shape: {exc}"
     except UnicodeError:
@@ -148,15 +152,11 @@ def parse(exchange: str, data: bytes, received_at: int, source: Source) -> Messa
         reason = f"not JSON: {_POSITION.sub('', str(exc))}"
     except _Implausible as exc:
         reason = str(exc)
-    with suppress(msgspec.DecodeError, UnicodeError, RecursionError):
-        control = _control(data)  # an event that names its channel first
-        if control is not None:
-            return control
     raise ProtocolError(exchange, reason, data)
 
 
 def _any(exchange: str, data: bytes, received_at: int, source: Source) -> Message:
-    """Understand a frame that does not begin as most do."""
+    """Understand a frame of which nothing is known."""
     if data == b"pong":
         return _PONG
     control = _control(data)
@@ -209,16 +209,24 @@ def _tickers(exchange: str, data: bytes, received_at: int, source: Source) -> Ti
     if frame.arg.channel != "tickers":
         raise _Implausible(_UNKNOWN_CHANNEL)
     tickers = []
-    for quote in frame.data:
-        given = astuple(quote)[2:]
-        figures: tuple[str | None, ...] = given
-        if "" in given:
-            figures = tuple(text or None for text in given)
-        if not _are_figures(" ".join(given)):
+    for q in frame.data:
+        figures = (
+            f"{q.last} {q.last_sz} {q.bid_px} {q.bid_sz} {q.ask_px} {q.ask_sz} {q.open24h} {q.high24h} {q.low24h} "
+            f"{q.vol24h} {q.vol_ccy24h} {q.sod_utc0} {q.sod_utc8}"
+        )
+        if not _are_figures(figures):
             raise _Implausible("an implausible ticker")
-        if quote.inst_id != symbol:
+        if q.inst_id != symbol:
             raise _Implausible("a ticker of another symbol")
-        tickers.append(Ticker(quote.ts or None, received_at, exchange, symbol, source, *figures))  # type: ignore[arg-type]
+        tickers.append(
+            Ticker(
+                q.ts or None, received_at, exchange, symbol, source,
+                q.last or None, q.last_sz or None,
+                q.bid_px or None, q.bid_sz or None, q.ask_px or None, q.ask_sz or None,
+                q.open24h or None, q.high24h or None, q.low24h or None, q.vol24h or None, q.vol_ccy24h or None,
+                q.sod_utc0 or None, q.sod_utc8 or None,
+            )
+        )  # fmt: skip
     return Tickers(symbol, tickers)
 
 
@@ -252,12 +260,9 @@ def _are_pairs(text: str, levels: list[WireLevel]) -> bool:
 
 _Reader = Callable[[str, bytes, int, Source], Message]
 _READERS: dict[str, _Reader] = {"trades-all": _trades, "trades": _folds, "tickers": _tickers, "books": _books}
-_BY_PREFIX: dict[bytes, _Reader] = {
-    b"trades-": _trades,
-    b'trades"': _folds,
-    b'tickers': _tickers,
-    b'books",': _books,
-}  # fmt: skip
+# By the 26th byte, since OKX writes `{"arg":{"channel":"books",...`. With a right guess one typed decode does it all; a
+# wrong one cannot pass, as the decoded frame names its channel too.
+_BY_BYTE: dict[bytes, _Reader] = {b"-": _trades, b'"': _folds, b"s": _tickers, b",": _books}
 
 
 def _control(data: bytes) -> Message | None:
