@@ -23,11 +23,13 @@ REFRESH = 500 * MILLISECOND
 RATE_OVER = 10
 """How many refreshes a rate is averaged over."""
 LOG_LINES = 4
-FURNITURE = 3
-"""Lines of the live view besides symbols and log lines: its head, the table's head, and how many do not fit."""
+FURNITURE = 4
+"""Lines of the screen besides symbols and log lines: two heads, how many do not fit, and the one below it all."""
 UNSEEN_LINES = 100
 FILE_WIDTH = 160
 """Columns where nobody's terminal says how many it has."""
+DAYS, SECONDS = len("2026-11-22"), len("2026-11-22T12:00:00")
+"""How much of a time is shown."""
 _COLOURS = {
     State.CONNECTING: "yellow", State.LIVE: "green", State.RECONNECTING: "yellow", State.SIMULATED: "magenta"
 }  # fmt: skip
@@ -92,11 +94,12 @@ def draw_status(status: Status) -> str:
 
 def _recorders_table(recorders: list[RecorderStatus]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for name in ("recorder", "state", "started", "last heard of", "connects", "stored", "gaps"):
+    table.add_column("recorder", overflow="fold")
+    for name in ("state", "last heard of", "connects", "stored", "gaps"):
         table.add_column(name, no_wrap=True)
     for one in recorders:
         counters = [f"{one.counters.get(name, 0):,}" for name in ("connects", "stored", "gaps")]
-        table.add_row(escape(one.name), one.state, one.started_at[:19], one.heartbeat_at[:19], *counters)
+        table.add_row(escape(one.name), one.state, one.heartbeat_at[:SECONDS], *counters)
     return table
 
 
@@ -105,7 +108,7 @@ def _series_table(rows: list[SeriesStatus]) -> Table:
     for row in rows:
         kind = f"simulated {row.kind}" if row.simulated else row.kind
         gaps = ", ".join(f"{count:,} {name}" for name, count in row.gaps.items()) or "-"
-        first, last = ("-" if time is None else time[:19] for time in (row.first, row.last))
+        first, last = (row.first or "-")[:DAYS], (row.last or "-")[:SECONDS]
         table.add_row(escape(row.symbol), kind, f"{row.records:,}", first, last, gaps)
     return table
 

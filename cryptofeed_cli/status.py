@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
 
 from cryptofeed_cli.clock import SECOND, format_milliseconds, format_nanoseconds
-from cryptofeed_cli.stores.base import Store
+from cryptofeed_cli.stores.base import Series, Store
+from cryptofeed_cli.stores.conflicts import REASON as CONFLICT
 from cryptofeed_cli.types import KINDS, Encoding, Kind, Run
 
 DEAD_AFTER = 20 * SECOND
@@ -61,24 +63,28 @@ class Status(msgspec.Struct, frozen=True):
 
 def gather(store: Store, now: int) -> Status:
     """Read the status off the store. ``now`` is the wall clock in nanoseconds."""
-    latest: dict[str, Run] = {}
-    for run in store.scan(KINDS["runs"]):
-        latest[run.name] = run
+    latest = {run.name: run for run in store.scan(KINDS["runs"])}
     recorders = [_recorder(run, now) for run in latest.values()]
     rejects = Counter(reject.reason for reject in store.scan(KINDS["rejects"]))
-    reasons = [f"recorder {one.name} is dead: last heard of {one.heartbeat_at}" for one in recorders if _dead(one)]
-    if not any(one.state == "running" for one in recorders):
-        reasons.append("no recorder is running")
-    conflicts = sum(count for reason, count in rejects.items() if reason.startswith("conflict"))
-    if conflicts:
-        reasons.append(f"{conflicts} conflicting trades are kept in the rejects")
+    reasons = [*_troubles(recorders), *_contradictions(rejects)]
     return Status(
         store.url, format_nanoseconds(now), not reasons, reasons, recorders, _series(store), dict(rejects.most_common())
     )
 
 
-def _dead(recorder: RecorderStatus) -> bool:
-    return recorder.state == "dead"
+def _troubles(recorders: list[RecorderStatus]) -> Iterator[str]:
+    for one in recorders:
+        if one.state == "dead":
+            yield f"recorder {one.name} is dead: last heard of {one.heartbeat_at}"
+        elif one.state == "failed":
+            yield f"recorder {one.name} failed: ended {one.ended_at}"
+    if not any(one.state == "running" for one in recorders):
+        yield "no recorder is running"
+
+
+def _contradictions(rejects: Mapping[str, int]) -> Iterator[str]:
+    if CONFLICT in rejects:
+        yield f"{rejects[CONFLICT]:,} records that contradict stored ones are kept in the rejects"
 
 
 def _recorder(run: Run, now: int) -> RecorderStatus:
@@ -91,19 +97,20 @@ def _recorder(run: Run, now: int) -> RecorderStatus:
 
 
 def _series(store: Store) -> list[SeriesStatus]:
-    gaps: dict[tuple[str, str, str], Counter[str]] = {}
+    missed: dict[str, dict[Series, Counter[str]]] = {}
     for gap in store.scan(KINDS["gaps"]):
-        gaps.setdefault((gap.exchange, gap.symbol, gap.channel), Counter())[gap.status] += 1
+        of_channel = missed.setdefault(gap.channel, {})
+        of_channel.setdefault(Series(gap.exchange, gap.symbol), Counter())[gap.status] += 1
     found = []
     for kind in KINDS.values():
         for simulated in (False, True) if kind.market else ():
-            for series in store.series(kind, simulated=simulated):
+            counted = {} if simulated else missed.get(kind.name, {})
+            for series in {*store.series(kind, simulated=simulated), *counted}:
                 tally = store.tally(kind, series, simulated=simulated)
-                counted = {} if simulated else gaps.get((*series, kind.name), Counter())
                 found.append(
                     SeriesStatus(
                         series.exchange, series.symbol, kind.name, simulated, tally.count,
-                        _time(kind, tally.first), _time(kind, tally.last), dict(counted),
+                        _time(kind, tally.first), _time(kind, tally.last), dict(counted.get(series, {})),
                     )
                 )  # fmt: skip
     return sorted(found, key=lambda one: (one.exchange, one.symbol, one.simulated))
