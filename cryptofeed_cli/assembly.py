@@ -7,23 +7,23 @@ import random
 import re
 import secrets
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from hashlib import blake2b
 
 from cryptofeed_cli import __version__
 from cryptofeed_cli.clock import MILLISECOND, Clock
 from cryptofeed_cli.config import Settings
 from cryptofeed_cli.errors import ConfigurationError
-from cryptofeed_cli.exchanges.base import Exchange
 from cryptofeed_cli.exchanges.okx import Okx
 from cryptofeed_cli.feeds.live import LiveFeed
 from cryptofeed_cli.network import Dialer
+from cryptofeed_cli.past import recall
 from cryptofeed_cli.recorder import Recorder, View
 from cryptofeed_cli.session import Session, SessionOptions
 from cryptofeed_cli.stores import redact
-from cryptofeed_cli.stores.base import Series, Store
+from cryptofeed_cli.stores.base import Store
 from cryptofeed_cli.streams import Sampling
-from cryptofeed_cli.types import KINDS, Instrument, Record, Run
+from cryptofeed_cli.types import Record, Run
 from cryptofeed_cli.writer import Writer
 
 _NOT_YET = {
@@ -52,8 +52,11 @@ def build_recorder(
         sampling=Sampling(book.depth, book.interval // MILLISECOND, book.group),
         reorder_grace=okx.reorder_grace,
         ping_interval=okx.ping_interval,
+        backfill=okx.backfill,
+        backfill_limit=okx.backfill_limit,
+        rate_share=okx.rate_share,
     )
-    session = Session(exchange, options, records.append, _known_instruments(store, exchange, options.symbols))
+    session = Session(exchange, options, records.append, recall(store, exchange.name, options.symbols))
     feed = LiveFeed(
         {
             "public": okx.public_url or exchange.sockets["public"],
@@ -109,12 +112,3 @@ def _default_name(host: str, store_url: str) -> str:
     """Name a recorder by its host and its store: readable, and different for every store."""
     stem = re.sub(r"\W+", "-", store_url.rpartition("/")[2].partition("?")[0].removesuffix(".db")) or "store"
     return f"{host}-{stem}-{blake2b(redact(store_url).encode(), digest_size=3).hexdigest()}"
-
-
-def _known_instruments(store: Store, exchange: Exchange, symbols: Iterable[str]) -> dict[str, Instrument]:
-    latest = {}
-    for symbol in symbols:
-        newest = next(store.scan(KINDS["instruments"], Series(exchange.name, symbol), descending=True), None)
-        if newest is not None:
-            latest[symbol] = newest
-    return latest

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 
 import msgspec
 
@@ -16,6 +17,7 @@ from cryptofeed_cli.clock import MILLISECOND, SECOND, Moment
 from cryptofeed_cli.errors import AnswerRefused, ProtocolError
 from cryptofeed_cli.exchanges.base import Exchange
 from cryptofeed_cli.feeds.base import Answer, Fetch
+from cryptofeed_cli.ids import missing_ranges
 from cryptofeed_cli.types import Source, Trade
 
 BELIEVED_AFTER = 3
@@ -29,6 +31,8 @@ POSTPONED = 1000
 """Pages to be asked for once more; no new ones are begun beyond that."""
 MARGIN = 0.95
 """Share of the allowed rate that is used: the exchange's clock and ours do not tick alike."""
+TAIL_EVERY = 5 * SECOND
+"""How often the newest trades of one symbol are asked for."""
 SLOWEST = 0.05
 RECOVERY = 30 * SECOND
 """After a rebuke the rate doubles again every so often, up to what is allowed."""
@@ -85,19 +89,23 @@ class Backfill:
         next_request: Callable[[], int],
         found: Callable[[str, list[Trade], Moment], object],
         absent: Callable[[str, int, int, Moment], object],
+        newest: Callable[[str, list[Trade], Moment], object],
         *,
         rate_share: float,
     ) -> None:
-        """``found`` takes trades of one symbol, ascending; ``absent`` ids that the exchange lacks too."""
+        """``found`` and ``newest`` take trades of one symbol, ascending; ``absent`` ids that the exchange lacks too."""
         self._exchange = exchange
         self._act = act
         self._next_request = next_request
         self._found = found
         self._absent = absent
+        self._newest = newest
         self._limiter = Limiter(exchange.capabilities.history_per_second * rate_share)
         self._ranges: deque[tuple[str, int, int]] = deque()
         self._again_later: deque[Page] = deque()
         self._asked: dict[int, Page] = {}
+        self._tails: dict[int, str] = {}
+        self._tails_due: dict[str, int] = {}
 
     @property
     def busy(self) -> bool:
@@ -107,6 +115,15 @@ class Backfill:
     def want(self, symbol: str, first: int, last: int) -> None:
         """Ask for ids ``first..last``."""
         self._ranges.append((symbol, first, last))
+
+    def want_newest(self, symbol: str, now: Moment) -> None:
+        """Ask for the newest trades of a symbol, now and then for as long as this is called."""
+        if now.monotonic < self._tails_due.get(symbol, 0) or len(self._tails) >= IN_FLIGHT:
+            return
+        self._tails_due[symbol] = now.monotonic + TAIL_EVERY
+        request_id = self._next_request()
+        self._tails[request_id] = symbol
+        self._act(Fetch(request_id, self._exchange.newest_path(symbol)))
 
     def check(self, now: Moment) -> None:
         """Ask for what is due, as fast as is allowed."""
@@ -132,15 +149,16 @@ class Backfill:
 
     def answer(self, answer: Answer) -> bool:
         """Take an answer; return False where it is to somebody else's question."""
+        symbol = self._tails.pop(answer.request_id, None)
+        if symbol is not None:
+            with suppress(AnswerRefused, ProtocolError):  # asked again in a while
+                self._newest(symbol, _ascending(self._read(symbol, answer)), answer)
+            return True
         page = self._asked.pop(answer.request_id, None)
         if page is None:
             return False
-        source: Source = "backfill" if answer.announced is None else "simulated"
         try:
-            if answer.error is not None or answer.status is None:
-                self._again(page, answer)
-                return True
-            trades = self._exchange.parse_history(page.symbol, answer.status, answer.body, answer.at, source)
+            trades = self._read(page.symbol, answer)
         except AnswerRefused as exc:
             if exc.too_fast:
                 self._limiter.rebuke(answer.monotonic)
@@ -154,20 +172,22 @@ class Backfill:
             self._compare(page, trades, answer)
         return True
 
+    def _read(self, symbol: str, answer: Answer) -> list[Trade]:
+        if answer.status is None:
+            raise AnswerRefused(self._exchange.name, "none", answer.error or "no answer")
+        source: Source = "backfill" if answer.announced is None else "simulated"
+        return self._exchange.parse_history(symbol, answer.status, answer.body, answer.at, source)
+
     def _again(self, page: Page, now: Moment) -> None:
         page.failures += 1
         page.due = now.monotonic + min(250 * MILLISECOND << min(page.failures, 10), RETRY_MAX)
         self._again_later.append(page)
 
     def _compare(self, page: Page, trades: list[Trade], now: Moment) -> None:
-        wanted = {
-            int(trade.trade_id): trade
-            for trade in trades
-            if trade.symbol == page.symbol and page.low <= int(trade.trade_id) <= page.high
-        }
+        wanted = [trade for trade in _ascending(trades) if page.low <= int(trade.trade_id) <= page.high]
         if wanted:
-            self._found(page.symbol, [wanted[number] for number in sorted(wanted)], now)
-        for low, high in _missing(page.low, page.high, sorted(wanted)):
+            self._found(page.symbol, wanted, now)
+        for low, high in missing_ranges(page.low, page.high, (int(trade.trade_id) for trade in wanted)):
             if page.absences + 1 >= BELIEVED_AFTER:
                 self._absent(page.symbol, low, high, now)
                 continue
@@ -175,13 +195,5 @@ class Backfill:
             self._again_later.append(Page(page.symbol, low, high, due, absences=page.absences + 1))
 
 
-def _missing(low: int, high: int, present: list[int]) -> list[tuple[int, int]]:
-    """Return the ranges of ``low..high`` that ``present`` (ascending) leaves out."""
-    ranges = []
-    for number in present:
-        if number > low:
-            ranges.append((low, number - 1))
-        low = number + 1
-    if low <= high:
-        ranges.append((low, high))
-    return ranges
+def _ascending(trades: list[Trade]) -> list[Trade]:
+    return sorted(trades, key=lambda trade: int(trade.trade_id))

@@ -27,6 +27,7 @@ class Catalogue:
         known: Mapping[str, Instrument],
         emit: Callable[[Instrument], object],
         act: Callable[[Action], object],
+        next_request: Callable[[], int],
     ) -> None:
         """``known`` is the latest stored version of each symbol."""
         self._exchange = exchange
@@ -36,7 +37,7 @@ class Catalogue:
         self._act = act
         self._due: int | None = None
         self._asked: dict[int, str] = {}
-        self._requests = 0
+        self._next_request = next_request
 
     def check(self, now: Moment) -> None:
         """Ask when it is time to."""
@@ -44,9 +45,9 @@ class Catalogue:
             return
         self._due = now.monotonic + EVERY
         for path in self._exchange.instrument_paths(self._symbols):
-            self._requests += 1
-            self._asked[self._requests] = path
-            self._act(Fetch(self._requests, path))
+            request_id = self._next_request()
+            self._asked[request_id] = path
+            self._act(Fetch(request_id, path))
 
     def answer(self, answer: Answer) -> str | None:
         """Take an answer; return what is wrong with it, if anything is (it will be asked for again)."""

@@ -62,6 +62,7 @@ class Connection:
         self._say = say
         self._pinged: int | None = None
         self._pending: dict[Topic, _Pending] = {}
+        self._confirmed: dict[Topic, int] = {}
         self._requests = 0
 
     def opened(self, source: Source, now: Moment) -> None:
@@ -76,6 +77,7 @@ class Connection:
         """The socket is gone, and with it every subscription."""
         self.up = False
         self._pending.clear()
+        self._confirmed.clear()
 
     def subscribe(self, topics: Iterable[Topic], now: Moment) -> None:
         """Ask for topics, in as few requests as the exchange takes."""
@@ -92,9 +94,14 @@ class Connection:
             self._act(Send(self.number, self._exchange.unsubscribe([topic], self._next_request())))
             self.subscribe([topic], now)
 
-    def subscribed(self, topic: Topic) -> None:
+    def subscribed(self, topic: Topic, now: Moment) -> None:
         """The exchange acknowledged a topic."""
         self._pending.pop(topic, None)
+        self._confirmed[topic] = now.monotonic
+
+    def carries(self, topic: Topic, since: int) -> bool:
+        """Tell whether a topic was acknowledged before a monotonic time, and is carried since."""
+        return self.up and self._confirmed.get(topic, since + 1) <= since
 
     def refused(self, refusal: Refused, now: Moment) -> list[Topic]:
         """Handle a refusal; return the topics that cannot be had."""

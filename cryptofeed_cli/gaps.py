@@ -31,6 +31,8 @@ class Ledger:
         self._unfinished: dict[str, Gap] = {}
         self._finished: dict[str, int] = {}
         """The last revision of finished gaps: one that opens again is the same gap, and goes on from there."""
+        self._absent: Counter[str] = Counter()
+        """How many missing records of a gap the exchange lacks too."""
         self.opened: Counter[str] = Counter()
         """How many gaps were opened so far, by symbol."""
 
@@ -71,19 +73,35 @@ class Ledger:
         self._unfinished[identity] = gap
         self._emit(gap)
 
+    def adopt(self, gap: Gap) -> None:
+        """Go on with a gap that an earlier run left unfinished."""
+        _keep(self._unfinished, gap.gap_id, gap)
+
     def fill(self, identity: str, at: int, count: int) -> None:
         """Record that ``count`` missing records came after all."""
         gap = self._unfinished.get(identity)
-        if gap is None:
-            return
-        filled = gap.filled + count
-        self.amend(identity, at, filled=filled, status="filled" if filled == gap.missing else gap.status)
-        if filled == gap.missing:
-            self.finish(identity)
+        if gap is not None:
+            self._settle(gap, at, gap.filled + count)
+
+    def lack(self, identity: str, at: int, count: int) -> None:
+        """Record that the exchange lacks ``count`` of the missing records too."""
+        gap = self._unfinished.get(identity)
+        if gap is not None:
+            self._absent[identity] += count
+            self._settle(gap, at, gap.filled)
+
+    def _settle(self, gap: Gap, at: int, filled: int) -> None:
+        absent = self._absent[gap.gap_id]
+        settled = filled + absent == gap.missing
+        status: GapStatus = gap.status if not settled else "absent_at_source" if absent else "filled"
+        self.amend(gap.gap_id, at, filled=filled, status=status)
+        if settled:
+            self.finish(gap.gap_id)
 
     def finish(self, identity: str) -> None:
         """Forget a gap that will not be amended any more, unless it opens again."""
         gap = self._unfinished.pop(identity, None)
+        self._absent.pop(identity, None)
         if gap is not None:
             _keep(self._finished, identity, gap.revision)
 

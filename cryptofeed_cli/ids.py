@@ -5,6 +5,8 @@ OKX does not promise that ids are contiguous per symbol; every measurement known
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 import msgspec
 
 HOLES = 10_000
@@ -75,3 +77,13 @@ class TradeIds:
         touched = [(hole, hole.remove(first, last)) for hole in self.holes]
         self.holes = [hole for hole in self.holes if hole.ranges]
         return [(hole, count) for hole, count in touched if count]
+
+
+def missing_ranges(first: int, last: int, held: Iterable[int]) -> Iterator[tuple[int, int]]:
+    """Yield the ranges of ``first..last`` that ``held`` (ascending) leaves out."""
+    for number in held:
+        if number > first:
+            yield first, number - 1
+        first = number + 1
+    if first <= last:
+        yield first, last

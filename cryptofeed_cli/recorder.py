@@ -101,7 +101,7 @@ class Recorder:
         """
         failed = True
         try:
-            self._session.start()
+            self._session.start(Tick(self._clock.now(), self._clock.monotonic()))
             while not stop.is_set() and (until is None or self._clock.monotonic() < until):
                 self._turn()
             failed = False

@@ -12,8 +12,9 @@ from typing import Any
 
 import msgspec
 
+from cryptofeed_cli.backfill import Backfill
 from cryptofeed_cli.catalogue import Catalogue
-from cryptofeed_cli.clock import MINUTE, SECOND, Moment, format_duration
+from cryptofeed_cli.clock import HOUR, MINUTE, SECOND, Moment, format_duration
 from cryptofeed_cli.connections import Connection, Note, plan
 from cryptofeed_cli.errors import ProtocolError
 from cryptofeed_cli.exchanges.base import (
@@ -30,13 +31,17 @@ from cryptofeed_cli.exchanges.base import (
 )
 from cryptofeed_cli.feeds.base import Action, Answer, Closed, Connect, Event, Frame, Opened, Tick
 from cryptofeed_cli.gaps import Ledger
+from cryptofeed_cli.past import Past
 from cryptofeed_cli.rejects import Rejects
 from cryptofeed_cli.streams import BookStream, Sampling, TickerStream, TradeStream
-from cryptofeed_cli.types import Fault, Instrument, MarketRecord, Source
+from cryptofeed_cli.streams.trades import Want
+from cryptofeed_cli.types import Fault, Instrument, MarketRecord, Source, Trade
 
 SNAPSHOT_TIMEOUT = 10 * SECOND
 """How long to wait for a book's snapshot before asking again; doubles each time, up to `SNAPSHOT_TIMEOUT_MAX`."""
 SNAPSHOT_TIMEOUT_MAX = 5 * MINUTE
+TAIL_AFTER = 2 * SECOND
+"""How long a subscription is given to speak before REST is asked for the newest trades."""
 
 _UNASKED = "data that was not asked for"
 
@@ -52,6 +57,12 @@ class SessionOptions(msgspec.Struct, frozen=True):
     sampling: Sampling = Sampling()
     reorder_grace: int = SECOND
     ping_interval: int = 15 * SECOND
+    backfill: bool = False
+    """Ask for missed trades over REST."""
+    backfill_limit: int = 3 * HOUR
+    """Holes older than this are left for later."""
+    rate_share: float = 1.0
+    """Share of the exchange's REST limit that is used for it."""
     witness: bool = False
     """Subscribe to the exchange's second channel of trades too."""
 
@@ -59,10 +70,13 @@ class SessionOptions(msgspec.Struct, frozen=True):
 class Streams:
     """Every stream of one source: real and simulated data share no state."""
 
-    def __init__(self, options: SessionOptions, ledger: Ledger, emit: Emit) -> None:
+    def __init__(self, options: SessionOptions, ledger: Ledger, emit: Emit, want: Want | None = None) -> None:
         grace, symbols, channels = options.reorder_grace, options.symbols, options.channels
         booked = tuple(channel for channel in ("orderbooks", "book_updates") if channel in channels)
-        self.trades = {s: TradeStream(s, ledger, emit, grace) for s in symbols if "trades" in channels}
+        limit = options.backfill_limit
+        self.trades = {
+            s: TradeStream(s, ledger, emit, grace, want=want, limit=limit) for s in symbols if "trades" in channels
+        }
         self.tickers = {s: TickerStream(s, ledger, emit) for s in symbols if "tickers" in channels}
         self.books = {s: BookStream(s, booked, ledger, emit, grace, options.sampling) for s in symbols if booked}
         self.by_message: dict[type, Mapping[str, Any]] = {
@@ -75,9 +89,9 @@ class Session:
     """The whole logic of a recording."""
 
     def __init__(
-        self, exchange: Exchange, options: SessionOptions, emit: Emit, known: Mapping[str, Instrument] | None = None
+        self, exchange: Exchange, options: SessionOptions, emit: Emit, pasts: Mapping[str, Past] | None = None
     ) -> None:
-        """``emit`` takes every record and gap; ``known`` is the latest stored instrument of each symbol."""
+        """``emit`` takes every record and gap; ``pasts`` is what earlier runs left of each symbol."""
         self.actions: deque[Action] = deque()
         """What the feed has to do, in order. Whoever performs an action removes it."""
         self.notes: deque[Note] = deque(maxlen=1000)
@@ -93,16 +107,27 @@ class Session:
         self._exchange = exchange
         self._options = options
         self._emit = emit
-        self._streams: dict[Source, Streams] = {"live": Streams(options, self.ledger, emit)}
+        self._requests = 0
+        self._backfill = Backfill(
+            exchange, self.actions.append, self._next_request, self._recover, self._lack, self._catch_up,
+            rate_share=options.rate_share,
+        )  # fmt: skip
+        self._pasts = pasts or {}
+        want = self._backfill.want if options.backfill else None
+        self._streams: dict[Source, Streams] = {"live": Streams(options, self.ledger, emit, want)}
         self._connections: dict[int, Connection] = {}
         self._unreachable: set[int] = set()
         self._resyncing: dict[str, tuple[int, int]] = {}
         """Symbols whose book awaits a snapshot: when to ask again (monotonic), and how long to wait after that."""
         self._book_channel = exchange.capabilities.wires["book_updates"].channel
-        self._catalogue = Catalogue(exchange, options.symbols, known or {}, self._emit_instrument, self.actions.append)
+        known = {symbol: past.instrument for symbol, past in self._pasts.items() if past.instrument is not None}
+        self._catalogue = Catalogue(
+            exchange, options.symbols, known, self._emit_instrument, self.actions.append, self._next_request
+        )
 
-    def start(self) -> None:
-        """Plan the connections and ask for them."""
+    def start(self, now: Moment) -> None:
+        """Go on where earlier runs ended; plan the connections and ask for them."""
+        self._resume(now)
         for number, (endpoint, topics) in enumerate(plan(self._exchange, self._topics())):
             self._connections[number] = Connection(
                 number, endpoint, topics, self._exchange, self._options.ping_interval,
@@ -201,7 +226,7 @@ class Session:
             case Folds():
                 self.rejects.keep(frame.data, _UNASKED, frame.at)
             case Subscribed():
-                connection.subscribed(message.topic)
+                connection.subscribed(message.topic, frame)
             case Refused():
                 self._refused(message, connection, frame)
             case Notice():
@@ -265,6 +290,34 @@ class Session:
                 if topic.channel == channel and topic not in carried and topic.symbol in members:
                     members[topic.symbol].interrupt("disconnect", fault, reason, now)
 
+    # Backfill
+
+    def _resume(self, now: Moment) -> None:
+        live = self._streams["live"]
+        for symbol, past in self._pasts.items():
+            if symbol in live.trades:
+                for gap, ranges in past.holes:
+                    live.trades[symbol].adopt(gap, ranges, now)
+                if past.last_trade is not None:
+                    live.trades[symbol].resume(*past.last_trade, past.outages.get("trades"), now)
+            if symbol in live.tickers and "tickers" in past.last_times:
+                live.tickers[symbol].resume(past.last_times["tickers"], past.outages.get("tickers"), now)
+            if symbol in live.books:
+                live.books[symbol].resume(past.last_times, past.outages, now)
+
+    def _next_request(self) -> int:
+        self._requests += 1
+        return self._requests
+
+    def _recover(self, symbol: str, trades: list[Trade], now: Moment) -> None:
+        self._streams["live"].trades[symbol].recover(trades, now)
+
+    def _lack(self, symbol: str, first: int, last: int, now: Moment) -> None:
+        self._streams["live"].trades[symbol].lack(first, last, now)
+
+    def _catch_up(self, symbol: str, newest: list[Trade], now: Moment) -> None:
+        self._streams["live"].trades[symbol].catch_up(newest, now)
+
     def _simulated_streams(self) -> Streams:
         """Holes in simulated data are nobody's loss: their ledger is not kept."""
         return Streams(self._options, Ledger(self.exchange, self._options.run_id, _discard), self._emit_simulated)
@@ -289,6 +342,19 @@ class Session:
             elif symbol in self._resyncing:
                 del self._resyncing[symbol]
         self._catalogue.check(now)
+        if self._options.backfill:
+            self._look_for_tails(now)
+            self._backfill.check(now)
+
+    def _look_for_tails(self, now: Moment) -> None:
+        """Ask what was missed of symbols that are subscribed again and say nothing: their next trade may be far."""
+        channel = self._exchange.capabilities.wires["trades"].channel
+        for symbol, trades in self._streams["live"].trades.items():
+            if trades.interrupted and self._carried(Topic(channel, symbol), now.monotonic - TAIL_AFTER):
+                self._backfill.want_newest(symbol, now)
+
+    def _carried(self, topic: Topic, since: int) -> bool:
+        return any(connection.carries(topic, since) for connection in self._connections.values())
 
     def _resync(self, symbol: str, now: Moment) -> None:
         """Ask for a new snapshot, one request in flight per symbol, and ever more patiently."""
@@ -304,6 +370,8 @@ class Session:
             carrier.renew(topic, now)
 
     def _answer(self, answer: Answer) -> None:
+        if self._backfill.answer(answer):
+            return
         problem = self._catalogue.answer(answer)
         if problem is not None:
             self._say("warning", f"{self.exchange} {problem}; will ask again")

@@ -11,8 +11,9 @@ from cryptofeed_cli.exchanges.base import Topic
 from cryptofeed_cli.exchanges.okx import Okx
 from cryptofeed_cli.feeds.base import Action, Answer, Closed, Fetch, Frame, Opened, Reset, Send, Tick
 from cryptofeed_cli.gaps import Ledger
+from cryptofeed_cli.past import Past
 from cryptofeed_cli.session import Session, SessionOptions
-from cryptofeed_cli.types import CHANNELS, BookUpdate, Gap, Instrument
+from cryptofeed_cli.types import CHANNELS, BookUpdate, Gap
 from tests.okx_market import dump, write_frame
 
 SYMBOL = "BTC-USDT"
@@ -33,16 +34,16 @@ class Tape:
         symbols: Sequence[str] = (SYMBOL,),
         channels: Sequence[str] = CHANNELS,
         *,
-        known: Mapping[str, Instrument] | None = None,
+        pasts: Mapping[str, Past] | None = None,
         **options: Any,
     ) -> None:
         self.records: list[Any] = []
         self.actions: list[Action] = []
         self.session = Session(
-            Okx(), SessionOptions("run", tuple(symbols), tuple(channels), **options), self.records.append, known
+            Okx(), SessionOptions("run", tuple(symbols), tuple(channels), **options), self.records.append, pasts
         )
         self._elapsed = 0
-        self.session.start()
+        self.session.start(self.now)
         self._collect()
 
     @property

@@ -36,7 +36,7 @@ class Bench:
         self.asked: list[tuple[int, int]] = []
         self.pending: list[tuple[int, Fetch]] = []
         self.backfill = Backfill(
-            Okx(), self._act, self._number, self._found, self._absent, rate_share=rate_share
+            Okx(), self._act, self._number, self._found, self._absent, self._found, rate_share=rate_share
         )  # fmt: skip
 
     def run(self, seconds: float) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from cryptofeed_cli.catalogue import EVERY, RETRY_AFTER
 from cryptofeed_cli.clock import HOUR, MINUTE, SECOND
+from cryptofeed_cli.past import Past
 from cryptofeed_cli.types import Instrument
 from tests.okx_market import dump, instrument
 from tests.tapes import SYMBOL, Tape
@@ -88,7 +89,7 @@ def test_what_the_store_knows_already_is_not_repeated() -> None:
     first = Tape()
     first.wait()
     first.answer(first.fetches()[0], rows(instrument(SYMBOL)))
-    again = Tape(known={SYMBOL: versions(first)[0]})
+    again = Tape(pasts={SYMBOL: Past(instrument=versions(first)[0])})
     again.wait()
     again.answer(again.fetches()[0], rows(instrument(SYMBOL)))
     assert versions(again) == []

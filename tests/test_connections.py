@@ -44,7 +44,7 @@ class Line:
 
     def acknowledge(self, *topics: Topic) -> None:
         for topic in topics:
-            self.connection.subscribed(topic)
+            self.connection.subscribed(topic, self.now)
 
     def refuse(
         self, verdict: Verdict, *, topic: Topic | None = None, request_id: str | None = None, code: str = "60018"

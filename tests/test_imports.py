@@ -22,7 +22,7 @@ LAYERS = (
     ("exchanges",),
     ("feeds",),
     ("stores",),
-    ("catalogue", "connections", "streams"),
+    ("backfill", "catalogue", "connections", "past", "streams"),
     ("session",),
     ("writer", "queries", "status"),
     ("recorder",),

@@ -88,5 +88,9 @@ class Store(ABC):
         """Count one series."""
 
     @abstractmethod
+    def trade_ids(self, series: Series, first: int, last: int) -> Iterator[int]:
+        """Yield the ids from ``first`` to ``last``, both included, of which real trades are stored, ascending."""
+
+    @abstractmethod
     def close(self) -> None:
         """Let go of the database. A second call does nothing."""

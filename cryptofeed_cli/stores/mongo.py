@@ -38,6 +38,9 @@ _UNLESS_GIVEN: dict[str, Any] = {
 }
 
 
+ID_PAGE = 10_000
+
+
 def open_mongo(url: str, *, writable: bool) -> MongoStore:
     """Open the store that a ``mongodb`` URL names. Raises `StoreError`."""
     shown = redact(url)
@@ -158,6 +161,17 @@ class MongoStore(Store):
         first = next(self.scan(kind, series, span=_ALL_TIMES, simulated=simulated), None)
         last = next(self.scan(kind, series, span=_ALL_TIMES, simulated=simulated, descending=True), None)
         return Tally(series, count, first and getattr(first, field), last and getattr(last, field))
+
+    def trade_ids(self, series: Series, first: int, last: int) -> Iterator[int]:
+        """Yield the ids from ``first`` to ``last`` that are stored."""
+        head = f"{series.symbol}:{series.exchange}:"
+        page = [first - 1]
+        while page:
+            between = {"$gt": f"{head}{page[-1]:0>19}", "$lte": f"{head}{last:0>19}"}
+            with in_our_words(self.url):
+                found = self._database["trades"].find({"_id": between}, {"_id": 1}).sort("_id").limit(ID_PAGE)
+                page = [int(document["_id"].removeprefix(head)) for document in found]
+            yield from page
 
     def close(self) -> None:
         """Let go of the database."""

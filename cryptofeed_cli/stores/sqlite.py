@@ -15,6 +15,8 @@ from cryptofeed_cli.stores.sqlite_file import in_our_words, open_file
 from cryptofeed_cli.stores.sqlite_rows import Clause, Table
 from cryptofeed_cli.types import Kind, Record
 
+ID_PAGE = 10_000
+
 
 def open_sqlite(url: str, path: Path, *, writable: bool) -> SqliteStore:
     """Open the store in ``path``. ``url`` is for messages. Raises `StoreError`."""
@@ -90,6 +92,16 @@ class SqliteStore(Store):
         with in_our_words(self.url):
             row = self._connection.execute(sql, {"series": self._known_number(series)}).fetchone()
         return Tally(series, *row)
+
+    def trade_ids(self, series: Series, first: int, last: int) -> Iterator[int]:
+        """Yield the ids from ``first`` to ``last`` that are stored."""
+        sql = "SELECT trade_id FROM trades WHERE series = ? AND trade_id BETWEEN ? AND ? ORDER BY trade_id LIMIT ?"
+        page = [first - 1]
+        while page:
+            with in_our_words(self.url):
+                values = (self._known_number(series), page[-1] + 1, last, ID_PAGE)
+                page = [number for (number,) in self._connection.execute(sql, values).fetchall()]
+            yield from page
 
     def close(self) -> None:
         """Let go of the file."""

@@ -1,11 +1,8 @@
-"""What is known of each symbol's trades, tickers and book: messages in, records and gaps out; knows no connection.
-
-A stream survives its connections. While none of them carries it there is an outage, which is one gap with one cause.
-"""
+"""The book of one symbol: updates in, samples, checkpoints and gaps out; knows no connection."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -14,12 +11,8 @@ import msgspec
 from cryptofeed_cli.book import Book
 from cryptofeed_cli.chain import Chain, Link
 from cryptofeed_cli.clock import Moment
-from cryptofeed_cli.exchanges.base import Fold
 from cryptofeed_cli.gaps import Ledger
-from cryptofeed_cli.ids import Hole, TradeIds
-from cryptofeed_cli.types import BookUpdate, Fault, GapKind, OrderBook, Ticker, Trade
-
-Emit = Callable[[Any], object]
+from cryptofeed_cli.types import BookUpdate, Fault, Gap, GapKind, OrderBook
 
 CHECKPOINT_MS = 300_000
 """A full book at least this often, so that any book costs minutes of data."""
@@ -34,119 +27,17 @@ class Sampling(msgspec.Struct, frozen=True):
     group: str | None = None
 
 
-class TickerStream:
-    """Tickers of one symbol. Conflated by the exchange: an outage loses some, and nobody can say how many."""
-
-    def __init__(self, symbol: str, ledger: Ledger, emit: Emit) -> None:
-        self._symbol, self._ledger, self._emit = symbol, ledger, emit
-        self._outage: str | None = None
-        self.last: Ticker | None = None
-
-    def take(self, tickers: list[Ticker], now: Moment) -> None:
-        """Pass tickers on."""
-        for ticker in tickers:
-            if self._outage is not None:
-                self._ledger.amend(self._outage, now.at, end=ticker.timestamp, status="unrecoverable")
-                self._ledger.finish(self._outage)
-                self._outage = None
-            self.last = ticker
-            self._emit(ticker)
-
-    def interrupt(self, kind: GapKind, fault: Fault, reason: str, now: Moment) -> None:
-        """Note that nothing carries this stream any more."""
-        if self._outage is None and self.last is not None:
-            self._outage = self._ledger.open(
-                kind, self._symbol, "tickers", fault=fault, reason=reason, at=now.at, start=self.last.timestamp
-            )
-
-
-class TradeStream:
-    """Trades of one symbol: every id, or a gap that names it."""
-
-    def __init__(self, symbol: str, ledger: Ledger, emit: Emit, grace: int) -> None:
-        self._symbol, self._ledger, self._emit, self._grace = symbol, ledger, emit, grace
-        self._ids = TradeIds()
-        self._outage: str | None = None
-        self.last: Trade | None = None
-        self.duplicates = 0
-
-    def take(self, trades: list[Trade], now: Moment) -> None:
-        """Check the continuity of single fills and pass them on, duplicates too: the store knows them for sure."""
-        ids, emit = self._ids, self._emit
-        for trade in trades:
-            number = int(trade.trade_id)
-            if number == ids.next and self._outage is None:
-                ids.next = number + 1
-                ids.timestamp = trade.timestamp
-            else:
-                self._account(number, number, trade.timestamp, now)
-            emit(trade)
-        if trades:
-            self.last = trades[-1]
-
-    def witness(self, folds: list[Fold], now: Moment) -> None:
-        """Check continuity by aggregated trades. Where fills come too, a fold only tells that its last id exists."""
-        for fold in folds:
-            if self.last is None:
-                self._account(fold.first_id, fold.last_id, fold.timestamp, now)
-            elif self._outage is None and self._ids.next is not None and fold.last_id >= self._ids.next:
-                self._ids.arrive(fold.last_id + 1, fold.last_id, fold.timestamp, now.monotonic)
-
-    def _account(self, first: int, last: int, timestamp: int | None, now: Moment) -> None:
-        known = self._ids.next
-        if self._ids.is_full:
-            self.check(now, final=True)
-        hole = self._ids.arrive(first, last, timestamp, now.monotonic)
-        if known is not None and first < known:
-            self._arrived_late(first, min(last, known - 1), now)
-        if self._outage is not None and (known is None or last >= known - 1):
-            self._end_outage(self._outage, hole, timestamp, now)
-
-    def _arrived_late(self, first: int, last: int, now: Moment) -> None:
-        reclaimed = self._ids.reclaim(first, last)
-        self.duplicates += (last - first + 1) - sum(count for _, count in reclaimed)
-        for hole, count in reclaimed:
-            if hole.gap_id is not None:
-                self._ledger.fill(hole.gap_id, now.at, count)
-
-    def _end_outage(self, outage: str, hole: Hole | None, timestamp: int | None, now: Moment) -> None:
-        """Trades are back: the outage covers what was missed between the last one before and the first one after."""
-        self._outage = None
-        if hole is None:
-            self._ledger.amend(outage, now.at, end=timestamp, missing=0, status="filled")
-            self._ledger.finish(outage)
-            return
-        hole.gap_id = outage
-        (first, last), *_ = hole.ranges
-        self._ledger.amend(
-            outage, now.at, end=timestamp, first_missing=str(first), last_missing=str(last), missing=hole.missing
-        )
-
-    def interrupt(self, kind: GapKind, fault: Fault, reason: str, now: Moment) -> None:
-        """Note that nothing carries this stream any more."""
-        if self._outage is None and self._ids.next is not None:
-            self.check(now, final=True)  # holes from before have their own cause
-            self._outage = self._ledger.open(
-                kind, self._symbol, "trades", fault=fault, reason=reason, at=now.at, start=self._ids.timestamp
-            )
-
-    def check(self, now: Moment, *, final: bool = False) -> None:
-        """Record the holes that stayed open for longer than the grace, or all of them when nothing will follow."""
-        for hole in self._ids.holes:
-            if hole.gap_id is None and (final or now.monotonic - hole.noticed >= self._grace):
-                hole.gap_id = self._ledger.open(
-                    "trade_ids", self._symbol, "trades", fault="venue", at=now.at,
-                    reason="trade ids were passed over on an open connection",
-                    start=hole.start, end=hole.end, missing=hole.missing,
-                    first_missing=str(hole.ranges[0][0]), last_missing=str(hole.ranges[-1][1]),
-                )  # fmt: skip
-
-
 class BookStream:
     """The book of one symbol: published while its chain holds, and at no other time."""
 
     def __init__(
-        self, symbol: str, channels: tuple[str, ...], ledger: Ledger, emit: Emit, grace: int, sampling: Sampling
+        self,
+        symbol: str,
+        channels: tuple[str, ...],
+        ledger: Ledger,
+        emit: Callable[[Any], object],
+        grace: int,
+        sampling: Sampling,
     ) -> None:
         self._symbol, self._channels, self._ledger, self._emit = symbol, channels, ledger, emit
         self._grace, self._sampling = grace, sampling
@@ -171,6 +62,21 @@ class BookStream:
     def valid(self) -> bool:
         """Whether the book is right at this moment."""
         return self._chain.last is not None
+
+    def resume(self, times: Mapping[str, int], outages: Mapping[str, Gap], now: Moment) -> None:
+        """Go on where an earlier run ended: at the last times stored, or in outages that it recorded, by channel."""
+        for channel in self._channels:
+            outage = outages.get(channel)
+            if outage is not None:
+                self._ledger.adopt(outage)
+                self._gaps.append(outage.gap_id)
+            elif channel in times:
+                self._gaps.append(
+                    self._ledger.open(
+                        "downtime", self._symbol, channel, fault="us", reason="no recorder was running", at=now.at,
+                        start=times[channel],
+                    )
+                )  # fmt: skip
 
     def take(self, updates: list[BookUpdate], now: Moment) -> None:
         """Follow the chain; publish what is due."""

@@ -1,0 +1,47 @@
+"""The tickers of one symbol; knows no connection."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from cryptofeed_cli.clock import Moment
+from cryptofeed_cli.gaps import Ledger
+from cryptofeed_cli.types import Fault, Gap, GapKind, Ticker
+
+
+class TickerStream:
+    """Tickers of one symbol. Conflated by the exchange: an outage loses some, and nobody can say how many."""
+
+    def __init__(self, symbol: str, ledger: Ledger, emit: Callable[[Ticker], object]) -> None:
+        self._symbol, self._ledger, self._emit = symbol, ledger, emit
+        self._outage: str | None = None
+        self._time: int | None = None
+        """Exchange time of the last ticker, also of one that an earlier run stored."""
+        self.last: Ticker | None = None
+
+    def resume(self, timestamp: int, outage: Gap | None, now: Moment) -> None:
+        """Go on where an earlier run ended: at ``timestamp``, or in an outage that it recorded."""
+        self._time = timestamp
+        if outage is None:
+            self.interrupt("downtime", "us", "no recorder was running", now)
+        else:
+            self._ledger.adopt(outage)
+            self._outage = outage.gap_id
+
+    def take(self, tickers: list[Ticker], now: Moment) -> None:
+        """Pass tickers on."""
+        for ticker in tickers:
+            if self._outage is not None:
+                self._ledger.amend(self._outage, now.at, end=ticker.timestamp, status="unrecoverable")
+                self._ledger.finish(self._outage)
+                self._outage = None
+            self.last = ticker
+            self._time = ticker.timestamp
+            self._emit(ticker)
+
+    def interrupt(self, kind: GapKind, fault: Fault, reason: str, now: Moment) -> None:
+        """Note that nothing carries this stream any more."""
+        if self._outage is None and (self.last is not None or self._time is not None):
+            self._outage = self._ledger.open(
+                kind, self._symbol, "tickers", fault=fault, reason=reason, at=now.at, start=self._time
+            )
