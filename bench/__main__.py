@@ -36,7 +36,7 @@ def main() -> None:
     for line in describe():
         print(line)
     print(f"{rounds} rounds, each side in turns; ratio: the median of the rounds' ratios, in brackets the extremes\n")
-    print(f"{'':24}{'ours':>18}{'peer or bare':>18}{'ratio':>8}{'':16}goal")
+    print(f"{'':24}{'ours':>19}{'peer or bare':>19}{'ratio':>8}{'':16}goal")
     for name in given.name or BENCHES:
         try:
             for outcome in BENCHES[name](rounds, given.quick):
@@ -51,7 +51,7 @@ def _line(outcome: Figure | Size) -> str:
     ours, theirs = (f"{rate:,.0f} {outcome.unit}/s" for rate in (outcome.ours, outcome.theirs))
     extremes = f"({outcome.lowest:.2f}..{outcome.highest:.2f})"
     goal = "" if outcome.goal is None else f">= {outcome.goal:g}x"
-    return f"{outcome.name:24}{ours:>18}{theirs:>18}{outcome.ratio:7.2f}x  {extremes:14}{goal}".rstrip()
+    return f"{outcome.name:24}{ours:>19}{theirs:>19}{outcome.ratio:7.2f}x  {extremes:14}{goal}".rstrip()
 
 
 if __name__ == "__main__":

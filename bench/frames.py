@@ -18,7 +18,7 @@ from typing import Any
 
 from bench.race import Figure, Skipped, race
 from cryptofeed_cli.exchanges.okx import Okx
-from cryptofeed_cli.feeds.base import Frame, Opened
+from cryptofeed_cli.feeds.base import Frame, Opened, Tick
 from cryptofeed_cli.session import Session, SessionOptions
 from tests.captures import SYMBOLS, capture_tape
 from tests.okx_market import Push, fill_row, write_frame
@@ -97,7 +97,7 @@ def _check(channel: str, ours: list[bytes], theirs: list[str]) -> None:
 
 def _session(channel: str, sink: Callable[[Any], object]) -> Session:
     session = Session(Okx(), SessionOptions("bench", SYMBOLS, (_OURS[channel],)), sink)
-    session.start()
+    session.start(Tick(1, 1))
     session.handle(Opened(connection.number, 1, 1) for connection in session.connections)
     return session
 
@@ -118,9 +118,9 @@ async def _run_theirs(handle: _Handler, frames: list[str]) -> float:
 
 
 def _handler(channel: str, callback: _Callback) -> _Handler:
-    from cryptofeed.defines import L2_BOOK, TICKER, TRADES  # type: ignore[import-not-found]
-    from cryptofeed.exchanges import OKX  # type: ignore[import-not-found]
-    from cryptofeed.symbols import Symbols  # type: ignore[import-not-found]
+    from cryptofeed.defines import L2_BOOK, TICKER, TRADES
+    from cryptofeed.exchanges import OKX
+    from cryptofeed.symbols import Symbols
 
     Symbols.set("OKX", _PEERS_SYMBOLS, {"instrument_type": {}})  # else it asks the exchange for them
     theirs = {"trades": TRADES, "tickers": TICKER, "books": L2_BOOK}[channel]

@@ -51,6 +51,9 @@ class ScriptedStore(Store):
     def tally(self, *_: Any, **__: Any) -> Tally:
         raise NotImplementedError
 
+    def trade_ids(self, *_: Any, **__: Any) -> Iterator[int]:
+        return iter(())
+
     def close(self) -> None:
         self.answering.set()
 

@@ -47,7 +47,7 @@ class Terminal(io.StringIO):
     @property
     def lines(self) -> list[str]:
         """What was written, without what moves the cursor and colours the text."""
-        return SEQUENCE.sub("", self.getvalue()).replace("\r", "").split("\n")
+        return [line.rpartition("\r")[2] for line in SEQUENCE.sub("", self.getvalue()).split("\n")]
 
 
 @pytest.fixture
@@ -361,7 +361,7 @@ class Tmux:
     @property
     def screen(self) -> list[str]:
         """What stands on the screen and what scrolled off it, without empty lines."""
-        return [line.rstrip() for line in self("capture-pane", "-p", "-S", "-").splitlines() if line.strip()]
+        return [line.rstrip() for line in self("capture-pane", "-p", "-J", "-S", "-").splitlines() if line.strip()]
 
     def wait_for(self, part: str) -> None:
         wait_until(lambda: any(part in line for line in self.screen), f"{part!r} on the screen: {self.screen}")
@@ -391,6 +391,7 @@ def test_after_the_stop_the_screen_holds_the_report_and_no_debris(
     with OkxServer(Market(map(instrument, symbols))) as server:
         screen = tmux(columns, lines, environment(tmp_path, server))
         (tmp_path / "go").write_text(f'"{sys.executable}" -m cryptofeed_cli record {" ".join(symbols)}\n')
+        screen.wait_for("$")
         screen.type(". ./go", "Enter")
         server.wait_for("subscribe", channel="trades-all", count=count)
         server.play(generate(symbols, 3000, Random(1), 1_795_000_000_000))

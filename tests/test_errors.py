@@ -60,6 +60,12 @@ TABLE = [
         3,
         True,
     ),
+    (
+        errors.AnswerRefused("OKX", "50011", "Rate limit reached", too_fast=True),
+        "OKX answered with error 50011: Rate limit reached",
+        3,
+        True,
+    ),
     (errors.ProtocolError("OKX", "not JSON", b"\x1b[2J{"), r"OKX: not JSON: b'\x1b[2J{'", 3, False),
     (errors.StoreError("sqlite:///a.db", "is malformed"), "store sqlite:///a.db: is malformed", 4, False),
     (errors.StoreUrlInvalid("mysql://h", "unknown kind"), "store mysql://h: unknown kind", 4, False),

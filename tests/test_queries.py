@@ -185,6 +185,9 @@ class Scanned(Store):
     def tally(self, kind: Kind, series: Series, *, simulated: bool = False) -> Any:
         raise NotImplementedError
 
+    def trade_ids(self, series: Series, first: int, last: int) -> Any:
+        raise NotImplementedError
+
     def close(self) -> None:
         pass
 

@@ -278,6 +278,21 @@ class StoreContract:
         assert stored(store, "trades", nobody) == []
         assert store.tally(TRADES, nobody) == Tally(nobody, 0, None, None)
 
+    def test_ids_of_real_trades_are_told_in_order_within_both_bounds(self, store: Store) -> None:
+        simulated = trade(7, source="simulated", run_id="r", episode=1)
+        store.write([trade(number) for number in (10, 2, 9, 12, 11, 100)])
+        store.write([simulated, trade(3, symbol="ETH-USDT"), trade(4, exchange="X")])
+
+        assert list(store.trade_ids(BTC, 2, 12)) == [2, 9, 10, 11, 12]
+        assert list(store.trade_ids(BTC, 3, 8)) == []
+        assert list(store.trade_ids(Series("OKX", "NO-SUCH"), 0, 10**18)) == []
+
+    def test_more_ids_than_a_page_are_told_whole(self, store: Store) -> None:
+        numbers = [number for number in range(25_000) if number % 7]
+        store.write([trade(number) for number in numbers])
+
+        assert list(store.trade_ids(BTC, 0, 30_000)) == numbers
+
     def test_many_pages_of_one_instant_come_whole_and_in_order(self, store: Store) -> None:
         trades = [trade(number, None) for number in range(1500)] + [trade(number) for number in range(1500, 4000)]
         store.write(random.Random(2).sample(trades, len(trades)))
