@@ -27,7 +27,6 @@ from cryptofeed_cli.types import Record, Run
 from cryptofeed_cli.writer import Writer
 
 _NOT_YET = {
-    "record.redundancy": 1,
     "record.tape": None,
     "network.proxy": None,
     "network.interface": None,
@@ -52,6 +51,8 @@ def build_recorder(
         sampling=Sampling(book.depth, book.interval // MILLISECOND, book.group),
         reorder_grace=okx.reorder_grace,
         ping_interval=okx.ping_interval,
+        silence=okx.silence,
+        redundancy=settings.record.redundancy,
         backfill=okx.backfill,
         backfill_limit=okx.backfill_limit,
         rate_share=okx.rate_share,

@@ -1,7 +1,8 @@
 """The sequence chain of one book: which update follows which; holds no levels.
 
 The cases are those of OKX's documentation ("Order book channel", Sequence ID). Sequences are identifiers, not counters:
-a broken chain proves a loss, and nothing about its size.
+a broken chain proves a loss, and nothing about its size. They are the same on every connection, so that several may
+carry one book: whatever arrives first is judged, and second copies are known when they come.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ class Link(Enum):
     DUPLICATE = auto()
     EARLY = auto()
     """What it follows has not come (yet)."""
+    AHEAD = auto()
+    """A snapshot that another subscription begins with, of a book that the chain has yet to come to."""
     USELESS = auto()
     """The chain is broken, or has not begun: only a snapshot helps."""
 
@@ -36,40 +39,75 @@ class Link(Enum):
 class Chain:
     """Judges updates one by one. The caller applies what is judged to follow and keeps the rest away."""
 
-    __slots__ = ("_held", "_seen", "held_since", "last")
+    __slots__ = ("_carrier", "_held", "_seen", "_spliced", "_time", "held_since", "last")
 
     def __init__(self) -> None:
         self.last: int | None = None
         """The sequence of the last accepted update; None: no valid book."""
+        self._time: int | None = None
+        """Its exchange time."""
+        self._carrier: int | None = None
+        """Which subscription brought it."""
+        self._spliced = False
+        """It is a snapshot from elsewhere, which may stand in the middle of what an update covers."""
         self.held_since: int | None = None
         """Monotonic time of the first update that waits; None: none does."""
         self._held: OrderedDict[int | None, BookUpdate] = OrderedDict()
         self._seen: OrderedDict[tuple[int | None, int], None] = OrderedDict()
 
-    def judge(self, update: BookUpdate) -> Link:
+    def judge(self, update: BookUpdate, carrier: int = 0) -> Link:
         """Tell what the update is, and advance the chain if it is part of it.
 
-        A snapshot makes every update useless that is still held: `let_go` of them.
+        ``carrier`` is the subscription that brought it: what another one repeats is no news. A snapshot makes every
+        update useless that is still held: `let_go` of them.
         """
         sequence, previous = update.sequence, update.prev_sequence
         if update.action == "snapshot":
-            self.last = sequence
-            self._seen.clear()
-            self._seen[(previous, sequence)] = None
-            return Link.SNAPSHOT
+            return self._judge_snapshot(update, carrier)
         if self.last is None:
             return Link.USELESS
-        if previous != self.last:
-            return Link.DUPLICATE if self._is_known(previous, sequence) else Link.EARLY
+        if previous != self.last and not self._covers(update):
+            known = self._is_known(previous, sequence) or self._is_past(update)
+            return Link.DUPLICATE if known else Link.EARLY
         if sequence == previous and not update.bids and not update.asks:
+            self._carrier = carrier
             return Link.HEARTBEAT
-        self.last = sequence
-        if sequence < previous:
-            self._seen.clear()  # numbers may come again after a reset
-        self._seen[(previous, sequence)] = None
+        reset = sequence < self.last
+        self._advance(update, carrier)
+        return Link.RESET if reset else Link.FOLLOWS
+
+    def splice(self, snapshot: BookUpdate) -> None:
+        """Begin at a snapshot that no subscription brought: the next update may begin before it and end after it."""
+        self._advance(snapshot, None)
+        self._spliced = True
+
+    def _judge_snapshot(self, snapshot: BookUpdate, carrier: int) -> Link:
+        last, sequence = self.last, snapshot.sequence
+        if last is not None and carrier != self._carrier:
+            # Another subscription begins while this one holds: one that is behind adds nothing, and one that is ahead
+            # is waited for.
+            if sequence == last or self._is_past(snapshot):
+                return Link.DUPLICATE
+            if sequence > last:
+                return Link.AHEAD
+        self._advance(snapshot, carrier)
+        return Link.SNAPSHOT
+
+    def _advance(self, update: BookUpdate, carrier: int | None) -> None:
+        self.last, self._time, self._carrier, self._spliced = update.sequence, update.timestamp, carrier, False
+        self._seen[(update.prev_sequence, update.sequence)] = None
         if len(self._seen) > REMEMBERED:
             self._seen.popitem(last=False)
-        return Link.RESET if sequence < previous else Link.FOLLOWS
+
+    def _covers(self, update: BookUpdate) -> bool:
+        previous, last = update.prev_sequence, self.last
+        return self._spliced and previous is not None and last is not None and previous <= last < update.sequence
+
+    def _is_past(self, update: BookUpdate) -> bool:
+        """Tell whether a slower subscription repeats what came before all that is remembered."""
+        if self.last is None or self._time is None or update.timestamp is None:
+            return False
+        return update.sequence <= self.last and update.timestamp <= self._time
 
     def hold(self, update: BookUpdate, monotonic: int) -> bool:
         """Keep an early update until what it follows comes; return False when there is no room for it."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
-from cryptofeed_cli.clock import SECOND, Moment
+from cryptofeed_cli.clock import HOUR, SECOND, Moment
 from cryptofeed_cli.exchanges.base import Exchange, Refused, Topic, Verdict
 from cryptofeed_cli.feeds.base import Action, Reset, Send
 from cryptofeed_cli.types import Source
@@ -46,8 +47,14 @@ class Connection:
         ping_interval: int,
         act: Callable[[Action], object],
         say: Callable[[Note], object],
+        *,
+        shard: int = 0,
     ) -> None:
+        """``shard`` is the same for connections that carry the same topics."""
         self.number = number
+        self.shard = shard
+        self.carrier = 0
+        """Which of all subscriptions this is: a new one every time the socket is opened."""
         self.endpoint = endpoint
         self.topics = list(topics)
         self.up = False
@@ -62,7 +69,10 @@ class Connection:
         self._say = say
         self._pinged: int | None = None
         self._pending: dict[Topic, _Pending] = {}
-        self._confirmed: dict[Topic, int] = {}
+        self.confirmed: dict[Topic, int] = {}
+        """Since when each topic is acknowledged, in monotonic time."""
+        self._sent: deque[int] = deque(maxlen=exchange.capabilities.requests_per_hour)
+        """When the latest requests were sent, in monotonic time."""
         self._requests = 0
 
     def opened(self, source: Source, now: Moment) -> None:
@@ -71,13 +81,14 @@ class Connection:
         self.source = source
         self.last_heard = now.monotonic
         self._pinged = None
+        self._sent.clear()
         self.subscribe(self.topics, now)
 
     def closed(self) -> None:
         """The socket is gone, and with it every subscription."""
         self.up = False
         self._pending.clear()
-        self._confirmed.clear()
+        self.confirmed.clear()
 
     def subscribe(self, topics: Iterable[Topic], now: Moment) -> None:
         """Ask for topics, in as few requests as the exchange takes."""
@@ -86,22 +97,32 @@ class Connection:
             for topic in batch:
                 attempts = self._pending[topic].attempts + 1 if topic in self._pending else 1
                 self._pending[topic] = _Pending(request_id, now.monotonic + ACK_TIMEOUT, attempts)
-            self._act(Send(self.number, self._exchange.subscribe(batch, request_id)))
+            self._request(self._exchange.subscribe(batch, request_id), now)
 
     def renew(self, topic: Topic, now: Moment) -> None:
         """Drop one subscription and ask for it again: what an exchange answers with a new snapshot."""
         if self.up and topic not in self._pending:
-            self._act(Send(self.number, self._exchange.unsubscribe([topic], self._next_request())))
+            self.confirmed.pop(topic, None)
+            self._request(self._exchange.unsubscribe([topic], self._next_request()), now)
             self.subscribe([topic], now)
+
+    def _request(self, text: str, now: Moment) -> None:
+        """Send a request, unless this connection has used up what the exchange takes: a new one begins at zero."""
+        sent = self._sent
+        if len(sent) == sent.maxlen and now.monotonic - sent[0] < HOUR:
+            self._act(Reset(self.number, f"{len(sent)} requests in an hour are all the exchange takes"))
+            return
+        sent.append(now.monotonic)
+        self._act(Send(self.number, text))
 
     def subscribed(self, topic: Topic, now: Moment) -> None:
         """The exchange acknowledged a topic."""
         self._pending.pop(topic, None)
-        self._confirmed[topic] = now.monotonic
+        self.confirmed[topic] = now.monotonic
 
     def carries(self, topic: Topic, since: int) -> bool:
         """Tell whether a topic was acknowledged before a monotonic time, and is carried since."""
-        return self.up and self._confirmed.get(topic, since + 1) <= since
+        return self.up and self.confirmed.get(topic, since + 1) <= since
 
     def refused(self, refusal: Refused, now: Moment) -> list[Topic]:
         """Handle a refusal; return the topics that cannot be had."""
@@ -112,9 +133,10 @@ class Connection:
                 pending.due = now.monotonic + RETRY_AFTER * min(pending.attempts, PATIENCE)
             return []
         if len(blamed) > 1:
-            # One of several, and the exchange does not say which: ask for each by itself.
-            for topic in blamed:
-                self.subscribe([topic], now)
+            # One of several, and the exchange does not say which: halve until it is found.
+            middle = len(blamed) // 2
+            self.subscribe(blamed[:middle], now)
+            self.subscribe(blamed[middle:], now)
             return []
         if not blamed:
             self._say(Note("warning", f"{self._exchange.name} refused a request: {refusal.reason}"))

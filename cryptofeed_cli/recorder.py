@@ -154,10 +154,9 @@ class Recorder:
         self._look()
 
     def _look(self) -> None:
-        connections = self._session.connections
         if self._session.simulated:
             self._state = State.SIMULATED
-        elif all(connection.up for connection in connections):
+        elif self._session.complete:
             self._state = State.LIVE
         elif self._session.connects:
             self._state = State.RECONNECTING
@@ -202,8 +201,9 @@ class Recorder:
             "conflicts": written.conflicts,
         }
         self._run = msgspec.structs.replace(
-            self._run, state=state, heartbeat_at=now, ended_at=None if state == "running" else now, counters=counters
-        )
+            self._run, state=state, heartbeat_at=now, ended_at=None if state == "running" else now, counters=counters,
+            clock_offset_ms=self._session.clock_offset_ms,
+        )  # fmt: skip
         return self._run
 
     def _symbol_view(self, symbol: str) -> SymbolView:

@@ -13,35 +13,37 @@ from typing import Any
 import msgspec
 
 from cryptofeed_cli.backfill import Backfill
+from cryptofeed_cli.carriers import Carriers
 from cryptofeed_cli.catalogue import Catalogue
-from cryptofeed_cli.clock import HOUR, MINUTE, SECOND, Moment, format_duration
-from cryptofeed_cli.connections import Connection, Note, plan
+from cryptofeed_cli.clock import HOUR, SECOND, Moment, format_duration
+from cryptofeed_cli.connections import Connection, Note
 from cryptofeed_cli.errors import ProtocolError
 from cryptofeed_cli.exchanges.base import (
-    Books,
     Exchange,
     Folds,
     Message,
     Notice,
     Refused,
     Subscribed,
-    Tickers,
     Topic,
-    Trades,
 )
-from cryptofeed_cli.feeds.base import Action, Answer, Closed, Connect, Event, Frame, Opened, Tick
+from cryptofeed_cli.feeds.base import Action, Answer, Closed, Event, Frame, Opened, Reset, Tick
 from cryptofeed_cli.gaps import Ledger
+from cryptofeed_cli.inquiries import Inquiries
 from cryptofeed_cli.past import Past
 from cryptofeed_cli.rejects import Rejects
-from cryptofeed_cli.streams import BookStream, Sampling, TickerStream, TradeStream
+from cryptofeed_cli.resync import Resync
+from cryptofeed_cli.steps import Steps
+from cryptofeed_cli.streams import Sampling, Streams
 from cryptofeed_cli.streams.trades import Want
-from cryptofeed_cli.types import Fault, Instrument, MarketRecord, Source, Trade
+from cryptofeed_cli.types import BookUpdate, Fault, GapKind, Instrument, MarketRecord, Source, Trade
+from cryptofeed_cli.watchdog import Watchdog
 
-SNAPSHOT_TIMEOUT = 10 * SECOND
-"""How long to wait for a book's snapshot before asking again; doubles each time, up to `SNAPSHOT_TIMEOUT_MAX`."""
-SNAPSHOT_TIMEOUT_MAX = 5 * MINUTE
 TAIL_AFTER = 2 * SECOND
 """How long a subscription is given to speak before REST is asked for the newest trades."""
+
+HOPELESS = 30 * SECOND
+"""A machine that was away for longer has lost its connections, whether they know it or not."""
 
 _UNASKED = "data that was not asked for"
 
@@ -57,6 +59,10 @@ class SessionOptions(msgspec.Struct, frozen=True):
     sampling: Sampling = Sampling()
     reorder_grace: int = SECOND
     ping_interval: int = 15 * SECOND
+    silence: int = 30 * SECOND
+    """After so long without a trade or ticker the exchange is asked whether the market is quiet."""
+    redundancy: int = 1
+    """How many sockets every subscription is made on."""
     backfill: bool = False
     """Ask for missed trades over REST."""
     backfill_limit: int = 3 * HOUR
@@ -65,24 +71,6 @@ class SessionOptions(msgspec.Struct, frozen=True):
     """Share of the exchange's REST limit that is used for it."""
     witness: bool = False
     """Subscribe to the exchange's second channel of trades too."""
-
-
-class Streams:
-    """Every stream of one source: real and simulated data share no state."""
-
-    def __init__(self, options: SessionOptions, ledger: Ledger, emit: Emit, want: Want | None = None) -> None:
-        grace, symbols, channels = options.reorder_grace, options.symbols, options.channels
-        booked = tuple(channel for channel in ("orderbooks", "book_updates") if channel in channels)
-        limit = options.backfill_limit
-        self.trades = {
-            s: TradeStream(s, ledger, emit, grace, want=want, limit=limit) for s in symbols if "trades" in channels
-        }
-        self.tickers = {s: TickerStream(s, ledger, emit) for s in symbols if "tickers" in channels}
-        self.books = {s: BookStream(s, booked, ledger, emit, grace, options.sampling) for s in symbols if booked}
-        self.by_message: dict[type, Mapping[str, Any]] = {
-            Trades: self.trades, Tickers: self.tickers, Books: self.books
-        }  # fmt: skip
-        """Where the records of each data message go, by symbol."""
 
 
 class Session:
@@ -114,12 +102,17 @@ class Session:
         )  # fmt: skip
         self._pasts = pasts or {}
         want = self._backfill.want if options.backfill else None
-        self._streams: dict[Source, Streams] = {"live": Streams(options, self.ledger, emit, want)}
-        self._connections: dict[int, Connection] = {}
+        self._streams: dict[Source, Streams] = {"live": self._make_streams(self.ledger, emit, want)}
+        act, say, ask = self.actions.append, self.notes.append, self._next_request
+        self._carriers = Carriers(exchange, options.ping_interval, act, say)
+        self._connections = self._carriers.by_number
+        self._openings = 0
         self._unreachable: set[int] = set()
-        self._resyncing: dict[str, tuple[int, int]] = {}
-        """Symbols whose book awaits a snapshot: when to ask again (monotonic), and how long to wait after that."""
         self._book_channel = exchange.capabilities.wires["book_updates"].channel
+        self._resync = Resync(exchange, act, ask, self._renew_book, self._splice, say)
+        self._watchdog = Watchdog(exchange, self._carriers, options.silence, act, ask, say)
+        self._inquiries = Inquiries(exchange, act, ask)
+        self._steps = Steps()
         known = {symbol: past.instrument for symbol, past in self._pasts.items() if past.instrument is not None}
         self._catalogue = Catalogue(
             exchange, options.symbols, known, self._emit_instrument, self.actions.append, self._next_request
@@ -128,12 +121,7 @@ class Session:
     def start(self, now: Moment) -> None:
         """Go on where earlier runs ended; plan the connections and ask for them."""
         self._resume(now)
-        for number, (endpoint, topics) in enumerate(plan(self._exchange, self._topics())):
-            self._connections[number] = Connection(
-                number, endpoint, topics, self._exchange, self._options.ping_interval,
-                self.actions.append, self.notes.append,
-            )  # fmt: skip
-            self.actions.append(Connect(number, endpoint))
+        self._carriers.start(self._topics(), self._options.redundancy)
 
     def handle(self, events: Iterable[Event]) -> None:
         """Take events in order; their consequences are emitted, or stand in `actions` and `notes`."""
@@ -156,7 +144,7 @@ class Session:
             if takers is None:
                 self._control(message, connection, event)
             elif (stream := takers.get(message.symbol)) is not None:  # type: ignore[union-attr]
-                stream.take(message.records, event)  # type: ignore[union-attr]
+                stream.take(message.records, event, connection.carrier)  # type: ignore[union-attr]
             else:
                 self.rejects.keep(event.data, _UNASKED, event.at)
 
@@ -184,6 +172,16 @@ class Session:
     def connections(self) -> list[Connection]:
         """Every connection, for whoever shows them."""
         return list(self._connections.values())
+
+    @property
+    def complete(self) -> bool:
+        """Whether every topic is on a connection that is up."""
+        return self._carriers.complete
+
+    @property
+    def clock_offset_ms(self) -> int | None:
+        """The exchange's clock minus ours; None: not known yet."""
+        return self._inquiries.clock_offset_ms
 
     @property
     def simulated(self) -> bool:
@@ -230,7 +228,8 @@ class Session:
             case Refused():
                 self._refused(message, connection, frame)
             case Notice():
-                self._say("warning", f"{self.exchange} {connection.endpoint}: {message.reason}")
+                self._say("warning", f"{self.exchange} {connection.endpoint}: {message.reason}; opening another one")
+                self._carriers.replace(connection)
 
     def _refused(self, refusal: Refused, connection: Connection, now: Moment) -> None:
         for topic in connection.refused(refusal, now):
@@ -253,42 +252,40 @@ class Session:
         self._unreachable.discard(event.connection)
         self._say("info", f"connected to {self.exchange} {connection.endpoint}")
         connection.takers = self._streams[source].by_message
+        self._openings += 1
+        connection.carrier = self._openings
         connection.opened(source, event)
         for topic in connection.topics:
-            if topic.channel == self._book_channel:  # its first snapshot is asked for already, and gets its time
-                self._resyncing[topic.symbol] = (event.monotonic + SNAPSHOT_TIMEOUT, SNAPSHOT_TIMEOUT)
+            if topic.channel == self._book_channel:
+                self._resync.expect(topic.symbol, event)
 
     def _closed(self, event: Closed) -> None:
         connection = self._connections.get(event.connection)
         if connection is None:
             return
-        name, wait = self.exchange, format_duration(event.retry_in // 10**8 * 10**8)
+        name, wait = f"{self.exchange} {connection.endpoint}", format_duration(event.retry_in // 10**8 * 10**8)
         carried = connection.up
         connection.closed()
+        retired = self._carriers.retire(event.connection)
         if carried:
-            self._say("warning", f"lost {name} {connection.endpoint}: {event.reason}; reconnecting in {wait}")
+            then = "another one takes over" if retired else f"reconnecting in {wait}"
+            self._say("warning", f"lost {name}: {event.reason}; {then}")
+            fault: Fault = "network" if event.code is None else "venue"
+            self._lose(connection, "disconnect", fault, event.reason, event)
         elif event.connection not in self._unreachable:
             level = "debug" if self._unreachable else "warning"
-            self._say(level, f"cannot reach {name} {connection.endpoint}: {event.reason}; will keep trying")
+            self._say(level, f"cannot reach {name}: {event.reason}; will keep trying")
         self._unreachable.add(event.connection)
-        if carried:
-            fault: Fault = "network" if event.code is None else "venue"
-            self._interrupt(connection, fault, event.reason, event)
 
-    def _interrupt(self, lost: Connection, fault: Fault, reason: str, now: Moment) -> None:
+    def _lose(self, lost: Connection, kind: GapKind, fault: Fault, reason: str, now: Moment) -> None:
         """Open an outage for every stream that no connection carries any more."""
-        carried = {topic for other in self._connections.values() if other.up for topic in other.topics}
-        streams = self._streams[lost.source]
-        wires = self._exchange.capabilities.wires
-        by_channel: list[tuple[str, Mapping[str, TradeStream | TickerStream | BookStream]]] = [
-            (wires["trades"].channel, streams.trades),
-            (wires["tickers"].channel, streams.tickers),
-            (self._book_channel, streams.books),
-        ]
-        for channel, members in by_channel:
-            for topic in lost.topics:
-                if topic.channel == channel and topic not in carried and topic.symbol in members:
-                    members[topic.symbol].interrupt("disconnect", fault, reason, now)
+        maintenance = self._inquiries.maintenance(now.at)
+        if maintenance is not None:
+            fault, reason = "venue", f"{reason}; announced maintenance: {maintenance}"
+        for topic in lost.topics:
+            stream = self._streams[lost.source].of(topic)
+            if stream is not None and not self._carriers.carried(topic, now.monotonic, lost.source):
+                stream.interrupt(kind, fault, reason, now)
 
     # Backfill
 
@@ -320,7 +317,14 @@ class Session:
 
     def _simulated_streams(self) -> Streams:
         """Holes in simulated data are nobody's loss: their ledger is not kept."""
-        return Streams(self._options, Ledger(self.exchange, self._options.run_id, _discard), self._emit_simulated)
+        return self._make_streams(Ledger(self.exchange, self._options.run_id, _discard), self._emit_simulated)
+
+    def _make_streams(self, ledger: Ledger, emit: Emit, want: Want | None = None) -> Streams:
+        options = self._options
+        return Streams(
+            options.symbols, options.channels, self._exchange.capabilities.wires, ledger, emit,
+            grace=options.reorder_grace, sampling=options.sampling, want=want, limit=options.backfill_limit,
+        )  # fmt: skip
 
     def _emit_simulated(self, record: MarketRecord) -> None:
         self._emit(msgspec.structs.replace(record, run_id=self._options.run_id, episode=1))
@@ -331,47 +335,61 @@ class Session:
     # Time
 
     def _tick(self, now: Tick) -> None:
-        for connection in self._connections.values():
-            connection.check(now)
+        step = self._steps.check(now)
+        if step:
+            self._stepped(step, now)
+        self._carriers.check(now)
         for streams in self._streams.values():
             for trades in streams.trades.values():
                 trades.check(now)
         for symbol, book in self.streams.books.items():
-            if book.check(now):
-                self._resync(symbol, now)
-            elif symbol in self._resyncing:
-                del self._resyncing[symbol]
+            if not book.check(now) or self._carriers.best(Topic(self._book_channel, symbol)) is None:
+                self._resync.settled(symbol)
+            else:
+                self._resync.check(symbol, now)
+        self._watchdog.check(self.streams, now)
         self._catalogue.check(now)
+        self._inquiries.check(now)
         if self._options.backfill:
             self._look_for_tails(now)
             self._backfill.check(now)
+
+    def _stepped(self, step: int, now: Moment) -> None:
+        """The clock jumped: nobody knows what was missed meanwhile."""
+        reason = f"the clock jumped by {step / SECOND:+.1f} s: it was set, or the machine was suspended"
+        self._say("warning", reason)
+        for streams in self._streams.values():
+            for members in streams.by_channel.values():
+                for stream in members.values():
+                    stream.interrupt("clock", "us", reason, now)
+        if step > HOPELESS:
+            for connection in self._connections.values():
+                if connection.up:
+                    self.actions.append(Reset(connection.number, reason))
 
     def _look_for_tails(self, now: Moment) -> None:
         """Ask what was missed of symbols that are subscribed again and say nothing: their next trade may be far."""
         channel = self._exchange.capabilities.wires["trades"].channel
         for symbol, trades in self._streams["live"].trades.items():
-            if trades.interrupted and self._carried(Topic(channel, symbol), now.monotonic - TAIL_AFTER):
+            if trades.interrupted and self._carriers.carried(
+                Topic(channel, symbol), now.monotonic - TAIL_AFTER, "live"
+            ):
                 self._backfill.want_newest(symbol, now)
 
-    def _carried(self, topic: Topic, since: int) -> bool:
-        return any(connection.carries(topic, since) for connection in self._connections.values())
-
-    def _resync(self, symbol: str, now: Moment) -> None:
-        """Ask for a new snapshot, one request in flight per symbol, and ever more patiently."""
+    def _renew_book(self, symbol: str, now: Moment) -> None:
         topic = Topic(self._book_channel, symbol)
-        carrier = next((c for c in self._connections.values() if c.up and topic in c.topics), None)
-        if carrier is None:
-            self._resyncing.pop(symbol, None)
-            return
-        due, wait = self._resyncing.get(symbol, (now.monotonic, SNAPSHOT_TIMEOUT))
-        if now.monotonic >= due:
-            self._resyncing[symbol] = (now.monotonic + wait, min(2 * wait, SNAPSHOT_TIMEOUT_MAX))
-            self._say("warning", f"{symbol}: asking {self.exchange} for a new snapshot of the book")
+        carrier = self._carriers.best(topic)
+        if carrier is not None:
             carrier.renew(topic, now)
 
+    def _splice(self, snapshot: BookUpdate, now: Moment) -> bool:
+        book = self.streams.books.get(snapshot.symbol)
+        return book is not None and book.splice(snapshot, now)
+
     def _answer(self, answer: Answer) -> None:
-        if self._backfill.answer(answer):
-            return
+        for asker in (self._backfill, self._resync, self._watchdog, self._inquiries):
+            if asker.answer(answer):
+                return
         problem = self._catalogue.answer(answer)
         if problem is not None:
             self._say("warning", f"{self.exchange} {problem}; will ask again")

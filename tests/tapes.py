@@ -74,9 +74,9 @@ class Tape:
         """Return the connections that were given up so far."""
         return [action for action in self.actions if isinstance(action, Reset)]
 
-    def fetches(self) -> list[Fetch]:
-        """Return the REST requests made so far."""
-        return [action for action in self.actions if isinstance(action, Fetch)]
+    def fetches(self, part: str = "") -> list[Fetch]:
+        """Return the REST requests made so far whose path has a part."""
+        return [action for action in self.actions if isinstance(action, Fetch) and part in action.path]
 
     def notes(self, level: str) -> list[str]:
         """Return what the session had to say so far."""

@@ -10,8 +10,10 @@ from cryptofeed_cli.types import BookUpdate, CountedLevel
 ONE_LEVEL: list[CountedLevel] = [("100", "1", 1)]
 
 
-def update(previous: int | None, sequence: int, levels: list[CountedLevel] = ONE_LEVEL) -> BookUpdate:
-    return BookUpdate(1, 1, "OKX", "BTC-USDT", "live", "update", previous, sequence, levels, [])
+def update(
+    previous: int | None, sequence: int, levels: list[CountedLevel] = ONE_LEVEL, timestamp: int | None = 1
+) -> BookUpdate:
+    return BookUpdate(timestamp, 1, "OKX", "BTC-USDT", "live", "update", previous, sequence, levels, [])
 
 
 def snapshot(sequence: int) -> BookUpdate:
@@ -93,7 +95,7 @@ def test_duplicates_are_known_for_as_long_as_promised() -> None:
     for sequence in range(1, REMEMBERED + 2):
         chain.judge(update(sequence - 1, sequence))
     assert chain.judge(update(1, 2)) is Link.DUPLICATE
-    assert chain.judge(update(0, 1)) is Link.EARLY
+    assert chain.judge(update(0, 1, timestamp=2)) is Link.EARLY
 
 
 @pytest.mark.parametrize("stranger", [update(27, 30), update(15, 30), update(None, 30), heartbeat(27)])

@@ -158,13 +158,17 @@ def test_a_refused_topic_is_given_up_and_the_others_go_on(line: Line) -> None:
     assert [topics for _, topics in line.asked()] == [set(TOPICS[:2])]
 
 
-def test_a_refusal_of_one_among_several_is_found_by_asking_for_each(line: Line) -> None:
+def test_a_refusal_of_one_among_several_is_found_by_halving(line: Line) -> None:
     ((request, _),) = line.asked()
     assert line.refuse(Verdict.GIVE_UP_TOPIC, request_id=request) == []
+    halves = line.asked()
+    assert [topics for _, topics in halves] == [{TOPICS[0]}, {TOPICS[1], TOPICS[2]}]
+    line.acknowledge(TOPICS[0])
+    assert line.refuse(Verdict.GIVE_UP_TOPIC, request_id=halves[1][0]) == []
     singles = line.asked()
-    assert [topics for _, topics in singles] == [{topic} for topic in TOPICS]
-    line.acknowledge(*TOPICS[:2])
-    assert line.refuse(Verdict.GIVE_UP_TOPIC, request_id=singles[2][0]) == [TOPICS[2]]
+    assert [topics for _, topics in singles] == [{TOPICS[1]}, {TOPICS[2]}]
+    line.acknowledge(TOPICS[1])
+    assert line.refuse(Verdict.GIVE_UP_TOPIC, request_id=singles[1][0]) == [TOPICS[2]]
     assert line.connection.topics == TOPICS[:2]
 
 

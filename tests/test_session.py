@@ -10,7 +10,7 @@ import pytest
 from cryptofeed_cli.clock import MINUTE, SECOND
 from cryptofeed_cli.exchanges.base import Topic
 from cryptofeed_cli.feeds.base import Connect, Frame, Send
-from cryptofeed_cli.session import SNAPSHOT_TIMEOUT, SNAPSHOT_TIMEOUT_MAX
+from cryptofeed_cli.resync import TIMEOUT, TIMEOUT_MAX
 from cryptofeed_cli.streams import Sampling
 from cryptofeed_cli.types import BookUpdate, OrderBook, Reject, Ticker, Trade
 from tests.okx_market import dump
@@ -187,24 +187,27 @@ def test_a_broken_book_is_resubscribed_once_however_much_arrives(tape: Tape) -> 
         tape.wait()
         if number == 3:
             tape.acknowledge(BOOKS)
-        if (number + 1) * SECOND // 10 < SNAPSHOT_TIMEOUT:
+        if (number + 1) * SECOND // 10 < TIMEOUT:
             assert tape.requests()[sent:] == RESUBSCRIBED
     assert len(tape.gaps("book_updates")) == 1
 
 
 def test_a_snapshot_that_does_not_come_is_asked_for_ever_more_patiently(tape: Tape) -> None:
-    sent = broken(tape)
-    times = []
+    broken(tape)
+    asked: list[tuple[int, str]] = []
     for second in range(60 * 60):
-        before = len(tape.requests())
+        before = len(tape.requests()), len(tape.fetches("books"))
         tape.acknowledge(BOOKS)
+        tape.frame(book_frame(30 + second, 31 + second, 200 + second))  # of no use, but not silent
         tape.wait(SECOND)
-        if len(tape.requests()) > before:
-            times.append(second * SECOND)
-    waits = [later - earlier for earlier, later in pairwise(times)]
-    assert waits[:5] == [2 * SNAPSHOT_TIMEOUT * 2**n for n in range(4)] + [SNAPSHOT_TIMEOUT_MAX]
-    assert set(waits[5:]) == {SNAPSHOT_TIMEOUT_MAX}
-    assert tape.requests()[sent:] == RESUBSCRIBED * (len(times) + 1)
+        if len(tape.requests()) > before[0]:
+            asked.append((second * SECOND, "subscription"))
+        if len(tape.fetches("books")) > before[1]:
+            asked.append((second * SECOND, "REST"))
+    waits = [later - earlier for (earlier, _), (later, _) in pairwise(asked)]
+    assert waits[:8] == [TIMEOUT * factor for factor in (2, 2, 4, 4, 8, 8, 16, 16)]
+    assert set(waits[9:]) == {TIMEOUT_MAX}
+    assert [way for _, way in asked[:4]] == ["REST", "subscription", "REST", "subscription"]
 
 
 def test_the_snapshot_heals_the_book_and_ends_the_asking(tape: Tape) -> None:
@@ -249,10 +252,11 @@ def test_after_a_connection_opens_the_snapshot_gets_its_time(reconnected: bool) 
         tape.wait()
         tape.open()
     sent = len(tape.requests())
-    tape.wait(SNAPSHOT_TIMEOUT - SECOND)
-    assert tape.requests()[sent:] == []
+    tape.wait(TIMEOUT - SECOND)
+    assert tape.fetches("books") == []
     tape.wait(SECOND)
-    assert tape.requests()[sent:] == RESUBSCRIBED
+    assert [fetch.path for fetch in tape.fetches("books")] == ["/api/v5/market/books?instId=BTC-USDT&sz=400"]
+    assert tape.requests()[sent:] == []
 
 
 def test_while_disconnected_nothing_is_asked_for(tape: Tape) -> None:
@@ -330,8 +334,9 @@ def test_a_lost_pong_is_a_disconnect(tape: Tape) -> None:
 
 @pytest.mark.parametrize("sign", [b"pong", ticker_frame(), b"\xff", b'{"event":"later"}'], ids=ascii)
 def test_any_frame_is_a_sign_of_life(tape: Tape, sign: bytes) -> None:
-    for _ in range(10):
+    for number in range(10):
         tape.wait(16 * SECOND)
+        tape.frame(snapshot(number + 1))  # a book that is silent is another matter
         tape.frame(sign, PUBLIC)
         tape.frame(sign, BUSINESS)
     assert tape.resets() == []
@@ -360,7 +365,7 @@ def test_a_refused_symbol_is_named_once_and_the_others_go_on() -> None:
     assert list(tape.session.refusals) == ["NO-SUCH"]
     assert not tape.session.all_refused
     sent = len(tape.requests())
-    tape.wait(SNAPSHOT_TIMEOUT // 2)
+    tape.wait(TIMEOUT // 2)
     assert len(tape.requests()) == sent
     tape.frame(fill_frame(5), BUSINESS)
     assert len(tape.of(Trade)) == 1

@@ -45,6 +45,10 @@ class Capabilities(msgspec.Struct, frozen=True):
     topics_per_request: int
     request_bytes: int
     """The largest request the exchange takes."""
+    requests_per_hour: int
+    """On one connection."""
+    book_silence: int
+    """Nanoseconds of silence after which a book is dead: its heartbeats come more often."""
     connects_per_second: int
     """New sockets, per IP address."""
     history_per_second: float

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any
@@ -16,6 +17,8 @@ from cryptofeed_cli.types import BookUpdate, Fault, Gap, GapKind, OrderBook
 
 CHECKPOINT_MS = 300_000
 """A full book at least this often, so that any book costs minutes of data."""
+BUFFERED = 1024
+"""How many updates are kept while there is no book, to go on from a snapshot out of REST; the oldest goes first."""
 
 
 class Sampling(msgspec.Struct, frozen=True):
@@ -53,7 +56,10 @@ class BookStream:
         """The book changed since the last sample."""
         self._unsaved = False
         """The book changed since the last snapshot or checkpoint."""
+        self._buffer: deque[BookUpdate] = deque(maxlen=BUFFERED)
         self.last: BookUpdate | None = None
+        self.heard = 0
+        """Monotonic time of the last update or heartbeat."""
         self.duplicates = 0
         self.swallowed = 0
         """Updates that came while the chain was broken."""
@@ -78,15 +84,26 @@ class BookStream:
                     )
                 )  # fmt: skip
 
-    def take(self, updates: list[BookUpdate], now: Moment) -> None:
-        """Follow the chain; publish what is due."""
+    def take(self, updates: list[BookUpdate], now: Moment, carrier: int = 0) -> None:
+        """Follow the chain; publish what is due. ``carrier`` is the subscription that brought the updates."""
+        self.heard = now.monotonic
         for update in updates:
-            self._judge(update, now)
+            self._judge(update, now, carrier)
             while self._chain.held_since is not None and (held := self._chain.next_held()) is not None:
-                self._judge(held, now)
+                self._judge(held, now, carrier)
 
-    def _judge(self, update: BookUpdate, now: Moment) -> None:
-        match self._chain.judge(update):
+    def splice(self, snapshot: BookUpdate, now: Moment) -> bool:
+        """Go on from a snapshot out of REST and the updates that came meanwhile; return False if it is too old."""
+        later = [update for update in self._buffer if update.sequence > snapshot.sequence]
+        if self.valid or (later and (later[0].prev_sequence or 0) > snapshot.sequence):
+            return self.valid
+        self._chain.splice(snapshot)
+        self._start(snapshot, now)
+        self.take(later, now)
+        return True
+
+    def _judge(self, update: BookUpdate, now: Moment, carrier: int) -> None:
+        match self._chain.judge(update, carrier):
             case Link.FOLLOWS | Link.RESET:
                 self._accept(update)
             case Link.HEARTBEAT:
@@ -96,10 +113,11 @@ class BookStream:
             case Link.EARLY:
                 if not self._chain.hold(update, now.monotonic):
                     self._record_break(self._chain.break_off(), now)
-            case Link.DUPLICATE:
+            case Link.DUPLICATE | Link.AHEAD:
                 self.duplicates += 1
             case Link.USELESS:
                 self.swallowed += 1
+                self._buffer.append(update)
                 if self.last is None:
                     self._lose("sequence", "venue", "no snapshot came before the updates", now, update.timestamp)
 
@@ -120,6 +138,7 @@ class BookStream:
             self._ledger.amend(gap, now.at, end=snapshot.timestamp, status="unrecoverable")
             self._ledger.finish(gap)
         self._gaps.clear()
+        self._buffer.clear()
         self._pass(snapshot.timestamp)
         self._book.replace(snapshot.bids, snapshot.asks)
         self.last = snapshot
@@ -194,6 +213,7 @@ class BookStream:
         self.check(now, final=True)
         self.save()
         self._chain.break_off()
+        self._buffer.clear()
         if self.last is not None:
             self._lose(kind, fault, reason, now, self.last.timestamp)
 

@@ -18,6 +18,8 @@ class TickerStream:
         self._time: int | None = None
         """Exchange time of the last ticker, also of one that an earlier run stored."""
         self.last: Ticker | None = None
+        self.heard = 0
+        """Monotonic time of the last ticker."""
 
     def resume(self, timestamp: int, outage: Gap | None, now: Moment) -> None:
         """Go on where an earlier run ended: at ``timestamp``, or in an outage that it recorded."""
@@ -28,8 +30,9 @@ class TickerStream:
             self._ledger.adopt(outage)
             self._outage = outage.gap_id
 
-    def take(self, tickers: list[Ticker], now: Moment) -> None:
-        """Pass tickers on."""
+    def take(self, tickers: list[Ticker], now: Moment, _carrier: int = 0) -> None:
+        """Pass tickers on, also those that another connection brought already: the store knows them."""
+        self.heard = now.monotonic
         for ticker in tickers:
             if self._outage is not None:
                 self._ledger.amend(self._outage, now.at, end=ticker.timestamp, status="unrecoverable")

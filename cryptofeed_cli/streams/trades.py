@@ -37,6 +37,8 @@ class TradeStream:
         self._ids = TradeIds()
         self._outage: str | None = None
         self.last: Trade | None = None
+        self.heard = 0
+        """Monotonic time of the last push."""
         self.duplicates = 0
 
     @property
@@ -63,9 +65,10 @@ class TradeStream:
             self._ids.holes.append(hole)
             self._fill(hole)
 
-    def take(self, trades: list[Trade], now: Moment) -> None:
+    def take(self, trades: list[Trade], now: Moment, _carrier: int = 0) -> None:
         """Check the continuity of single fills and pass them on, duplicates too: the store knows them for sure."""
         ids, emit = self._ids, self._emit
+        self.heard = now.monotonic
         for trade in trades:
             number = int(trade.trade_id)
             if number == ids.next and self._outage is None:

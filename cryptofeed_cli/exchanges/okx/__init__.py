@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from cryptofeed_cli.clock import SECOND
 from cryptofeed_cli.exchanges.base import Capabilities, Maintenance, Message, Topic, Wire
 from cryptofeed_cli.exchanges.okx import answers, frames
 from cryptofeed_cli.types import BookUpdate, Instrument, Source, Ticker, Trade
@@ -25,6 +26,8 @@ CAPABILITIES = Capabilities(
     deep_topics_per_socket=29,  # "fewer than 30", docs: Connect
     topics_per_request=200,
     request_bytes=64 * 1024 - 1,
+    requests_per_hour=480,  # docs: Connect
+    book_silence=75 * SECOND,  # a heartbeat every 60 s, docs: Order book channel
     connects_per_second=3,
     history_per_second=10,  # 20 in 2 s
     history_page=100,

@@ -1,0 +1,105 @@
+"""All connections of a recording: who carries which topic, and who takes over from whom; parses nothing.
+
+With redundancy every topic is asked for on several sockets; what one of them loses another one brings. A socket that
+the exchange is about to close is replaced before it goes: make before break.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from cryptofeed_cli.clock import SECOND, Moment
+from cryptofeed_cli.connections import Connection, Note, plan
+from cryptofeed_cli.exchanges.base import Exchange, Topic
+from cryptofeed_cli.feeds.base import Action, Connect, Drop
+from cryptofeed_cli.types import Source
+
+OVERLAP = 5 * SECOND
+"""How long a replacement has to carry everything before the old connection goes."""
+
+
+class Carriers:
+    """The connections, by number. A number is never used twice."""
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        ping_interval: int,
+        act: Callable[[Action], object],
+        say: Callable[[Note], object],
+    ) -> None:
+        self.by_number: dict[int, Connection] = {}
+        self._exchange = exchange
+        self._ping_interval = ping_interval
+        self._act = act
+        self._say = say
+        self._numbers = 0
+        self._successors: dict[int, int] = {}
+        """Which connection is to take over from which."""
+
+    def start(self, topics: Iterable[tuple[Topic, str, bool]], redundancy: int) -> None:
+        """Plan the connections and ask for them, each ``redundancy`` times. Topics: ``(topic, endpoint, deep)``."""
+        for shard, (endpoint, members) in enumerate(plan(self._exchange, topics)):
+            for _ in range(redundancy):
+                self._connect(shard, endpoint, members)
+
+    def _connect(self, shard: int, endpoint: str, topics: list[Topic]) -> Connection:
+        connection = Connection(
+            self._numbers, endpoint, topics, self._exchange, self._ping_interval, self._act, self._say, shard=shard
+        )
+        self._numbers += 1
+        self.by_number[connection.number] = connection
+        self._act(Connect(connection.number, endpoint))
+        return connection
+
+    def carried(self, topic: Topic, since: int, source: Source) -> bool:
+        """Tell whether a connection carries a topic, and did so at a monotonic time already."""
+        return any(one.carries(topic, since) for one in self.by_number.values() if one.source == source)
+
+    def since(self, topic: Topic) -> int | None:
+        """Return since when a topic is carried, in monotonic time; None: it is not."""
+        times = [one.confirmed[topic] for one in self.by_number.values() if one.up and topic in one.confirmed]
+        return min(times, default=None)
+
+    def best(self, topic: Topic) -> Connection | None:
+        """Return the connection that carries a topic and was heard last."""
+        candidates = (one for one in self.by_number.values() if one.up and topic in one.topics)
+        return max(candidates, key=lambda one: (topic in one.confirmed, one.last_heard), default=None)
+
+    def renew(self, topic: Topic, now: Moment) -> None:
+        """Ask for a topic anew wherever it is carried."""
+        for one in self.by_number.values():
+            if topic in one.topics:
+                one.renew(topic, now)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every topic is on a connection that is up."""
+        shards = {one.shard for one in self.by_number.values()}
+        return shards == {one.shard for one in self.by_number.values() if one.up}
+
+    # Make before break
+
+    def replace(self, old: Connection) -> None:
+        """The exchange will close a connection: have another one ready before."""
+        if old.number not in self._successors:
+            self._successors[old.number] = self._connect(old.shard, old.endpoint, list(old.topics)).number
+
+    def retire(self, number: int) -> bool:
+        """A connection closed: let it go for good if another one takes over from it; tell whether one does."""
+        if number not in self._successors:
+            return False
+        del self._successors[number], self.by_number[number]
+        self._act(Drop(number))
+        return True
+
+    def check(self, now: Moment) -> None:
+        """Let every connection look at the time, and retire those whose successors are ready."""
+        for connection in self.by_number.values():
+            connection.check(now)
+        for number, successor in list(self._successors.items()):
+            heir = self.by_number.get(successor)
+            if heir is not None and all(heir.carries(topic, now.monotonic - OVERLAP) for topic in heir.topics):
+                name = f"{self._exchange.name} {heir.endpoint}"
+                self._say(Note("info", f"the replacement carries everything: leaving the old connection to {name}"))
+                self.retire(number)

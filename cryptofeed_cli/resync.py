@@ -1,0 +1,92 @@
+"""Books that wait for a snapshot: asked for anew, or out of REST, never two at a time; holds no book."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from cryptofeed_cli.clock import MINUTE, SECOND, Moment
+from cryptofeed_cli.connections import Note
+from cryptofeed_cli.errors import AnswerRefused, ProtocolError
+from cryptofeed_cli.exchanges.base import Exchange
+from cryptofeed_cli.feeds.base import Answer, Fetch
+from cryptofeed_cli.types import BookUpdate
+
+TIMEOUT = 10 * SECOND
+"""How long to wait for a snapshot before asking again; doubles with every second time, up to `TIMEOUT_MAX`."""
+TIMEOUT_MAX = 5 * MINUTE
+STALE_AFTER = SECOND
+"""How long to wait before asking REST again, when its book was older than the first update that waits for one."""
+
+
+class _Wait(msgspec.Struct):
+    due: int
+    """Monotonic time at which to ask again."""
+    asked: int = 0
+    """How often it was asked for in vain."""
+
+
+class Resync:
+    """Who waits, since when, and whom to ask next: the subscription first, then REST, and so on in turns."""
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        act: Callable[[Fetch], object],
+        next_request: Callable[[], int],
+        renew: Callable[[str, Moment], object],
+        splice: Callable[[BookUpdate, Moment], bool],
+        say: Callable[[Note], object],
+    ) -> None:
+        """``renew`` asks for a subscription anew; ``splice`` takes a book out of REST and tells if it is of use."""
+        self._exchange = exchange
+        self._act = act
+        self._next_request = next_request
+        self._renew = renew
+        self._splice = splice
+        self._say = say
+        self._waits: dict[str, _Wait] = {}
+        self._asked: dict[int, str] = {}
+
+    def expect(self, symbol: str, now: Moment) -> None:
+        """A snapshot was asked for just now: give it its time."""
+        self._waits[symbol] = _Wait(now.monotonic + TIMEOUT, 1)
+
+    def settled(self, symbol: str) -> None:
+        """The symbol has its book, or nobody can bring one."""
+        self._waits.pop(symbol, None)
+
+    def check(self, symbol: str, now: Moment) -> None:
+        """Ask for a book if it is time to, ever more patiently."""
+        wait = self._waits.setdefault(symbol, _Wait(now.monotonic))
+        if now.monotonic < wait.due:
+            return
+        wait.due = now.monotonic + min(TIMEOUT << wait.asked // 2, TIMEOUT_MAX)
+        wait.asked += 1
+        name = self._exchange.name
+        if wait.asked % 2:
+            self._say(Note("warning", f"{symbol}: asking {name} for a new snapshot of the book"))
+            self._renew(symbol, now)
+            return
+        self._say(Note("warning", f"{symbol}: no snapshot came; asking {name} for the book over REST"))
+        request_id = self._next_request()
+        self._asked[request_id] = symbol
+        self._act(Fetch(request_id, self._exchange.book_path(symbol)))
+
+    def answer(self, answer: Answer) -> bool:
+        """Take an answer; return False where it is to somebody else's question."""
+        symbol = self._asked.pop(answer.request_id, None)
+        if symbol is None:
+            return False
+        wait = self._waits.get(symbol)
+        if wait is None or answer.status is None or answer.announced is not None:
+            return True
+        try:
+            snapshot = self._exchange.parse_book(symbol, answer.status, answer.body, answer.at, "backfill")
+        except (AnswerRefused, ProtocolError):
+            return True  # the subscription is asked next
+        if snapshot is not None and not self._splice(snapshot, answer):
+            wait.due = answer.monotonic + STALE_AFTER
+            wait.asked -= 1
+        return True

@@ -1,0 +1,53 @@
+"""Every stream of one source; real and simulated data share no state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from cryptofeed_cli.exchanges.base import Books, Tickers, Topic, Trades, Wire
+from cryptofeed_cli.gaps import Ledger
+from cryptofeed_cli.streams.books import BookStream, Sampling
+from cryptofeed_cli.streams.tickers import TickerStream
+from cryptofeed_cli.streams.trades import TradeStream, Want
+
+Stream = TradeStream | TickerStream | BookStream
+
+
+class Streams:
+    """The streams of the symbols and channels that are recorded, by what brings them."""
+
+    def __init__(
+        self,
+        symbols: Sequence[str],
+        channels: Sequence[str],
+        wires: Mapping[str, Wire],
+        ledger: Ledger,
+        emit: Callable[[Any], object],
+        *,
+        grace: int,
+        sampling: Sampling,
+        want: Want | None = None,
+        limit: int | None = None,
+    ) -> None:
+        """``wires`` are the exchange's channels by ours; for the rest see the streams themselves."""
+        booked = tuple(channel for channel in ("orderbooks", "book_updates") if channel in channels)
+        self.trades = {
+            s: TradeStream(s, ledger, emit, grace, want=want, limit=limit) for s in symbols if "trades" in channels
+        }
+        self.tickers = {s: TickerStream(s, ledger, emit) for s in symbols if "tickers" in channels}
+        self.books = {s: BookStream(s, booked, ledger, emit, grace, sampling) for s in symbols if booked}
+        self.by_message: dict[type, Mapping[str, Any]] = {
+            Trades: self.trades, Tickers: self.tickers, Books: self.books
+        }  # fmt: skip
+        """Where the records of each data message go, by symbol."""
+        self.by_channel: dict[str, Mapping[str, Stream]] = {
+            wires["trades"].channel: self.trades,
+            wires["tickers"].channel: self.tickers,
+            wires["book_updates"].channel: self.books,
+        }
+        """The same by the exchange's channel and symbol."""
+
+    def of(self, topic: Topic) -> Stream | None:
+        """Return the stream that a topic feeds."""
+        return self.by_channel.get(topic.channel, {}).get(topic.symbol)
