@@ -42,14 +42,14 @@ class Tape:
         self.session = Session(
             Okx(), SessionOptions("run", tuple(symbols), tuple(channels), **options), self.records.append, pasts
         )
-        self._elapsed = 0
+        self._elapsed = self._suspended = 0
         self.session.start(self.now)
         self._collect()
 
     @property
     def now(self) -> Tick:
         """This moment."""
-        return Tick(START_MS * MILLISECOND + self._elapsed, 7 * SECOND + self._elapsed)
+        return Tick(START_MS * MILLISECOND + self._elapsed + self._suspended, 7 * SECOND + self._elapsed)
 
     def of(self, kind: type[Given]) -> list[Given]:
         """Return the records of one type so far, in order."""
@@ -125,6 +125,10 @@ class Tape:
         while self._elapsed < end:
             self._elapsed = min(self._elapsed + STEP, end)
             self._handle(self.now)
+
+    def suspend(self, nanoseconds: int) -> None:
+        """Let time pass that the monotonic clock does not see."""
+        self._suspended += nanoseconds
 
     def finish(self) -> None:
         """End the recording."""

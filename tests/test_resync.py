@@ -1,0 +1,100 @@
+"""Books whose snapshot does not come: spliced out of REST by sequence, and by nothing else."""
+
+from __future__ import annotations
+
+import pytest
+
+from cryptofeed_cli.clock import SECOND
+from cryptofeed_cli.feeds.base import Fetch
+from cryptofeed_cli.resync import TIMEOUT
+from cryptofeed_cli.types import BookUpdate
+from tests.okx_market import dump
+from tests.tapes import START_MS, Tape, book_frame
+
+
+def book(sequence: int, *, ms: int = 0, bid: str = "90") -> bytes:
+    """Write the answer to the question for a book."""
+    row = {"asks": [], "bids": [[bid, "1", "0", "1"]], "ts": str(START_MS + ms), "seqId": sequence}
+    return dump({"code": "0", "msg": "", "data": [row]})
+
+
+def asked(tape: Tape) -> Fetch:
+    """Return the last question for a book."""
+    return tape.fetches("market/books")[-1]
+
+
+def stored(tape: Tape) -> list[tuple[str, str, int]]:
+    return [(update.source, update.action, update.sequence) for update in tape.of(BookUpdate)]
+
+
+@pytest.fixture
+def tape() -> Tape:
+    """A book whose snapshot did not come, while updates did: 10 to 13. REST has just been asked."""
+    tape = Tape(channels=("book_updates",))
+    tape.open()
+    for sequence in range(10, 13):
+        tape.frame(book_frame(sequence, sequence + 1, 100 * sequence, bids=[("100", str(sequence))]))
+    tape.wait(TIMEOUT)
+    assert stored(tape) == []
+    return tape
+
+
+def test_a_book_out_of_rest_goes_on_with_the_updates_that_came_meanwhile(tape: Tape) -> None:
+    tape.answer(asked(tape), book(11))
+    tape.frame(book_frame(13, 14, 1400, bids=[("101", "1")]))
+
+    assert stored(tape) == [
+        ("backfill", "snapshot", 11), ("live", "update", 12), ("live", "update", 13), ("live", "update", 14)
+    ]  # fmt: skip
+
+
+def test_an_update_may_cover_the_book_out_of_rest(tape: Tape) -> None:
+    tape.frame(book_frame(13, 20, 1400, bids=[("101", "1")]))
+    tape.answer(asked(tape), book(17))
+    tape.frame(book_frame(20, 21, 1500, bids=[("101", "2")]))
+
+    assert [sequence for *_, sequence in stored(tape)] == [17, 20, 21]
+    assert [gap.status for gap in tape.gaps()] == ["unrecoverable"]
+
+
+def test_a_book_newer_than_every_update_waits_for_the_next(tape: Tape) -> None:
+    tape.answer(asked(tape), book(15))
+    tape.frame(book_frame(13, 14, 1400, bids=[("101", "1")]))
+    tape.frame(book_frame(14, 16, 1500, bids=[("101", "2")]))
+    tape.wait(5 * SECOND)
+
+    assert [sequence for *_, sequence in stored(tape)] == [15, 16]
+    assert len(tape.gaps()) == 1
+
+
+def test_a_book_older_than_the_first_update_is_asked_for_again(tape: Tape) -> None:
+    tape.answer(asked(tape), book(9))
+    assert stored(tape) == []
+    before = len(tape.fetches("market/books"))
+    tape.wait(SECOND)
+    assert len(tape.fetches("market/books")) == before + 1
+    tape.answer(asked(tape), book(10))
+
+    assert [sequence for *_, sequence in stored(tape)] == [10, 11, 12, 13]
+
+
+@pytest.mark.parametrize("body", [b"<html>", dump({"code": "50011", "msg": "Busy", "data": []}), book(11)[:-9]])
+def test_an_answer_without_a_book_is_followed_by_another_subscription(tape: Tape, body: bytes) -> None:
+    tape.answer(asked(tape), body)
+    before = len(tape.requests())
+    tape.wait(TIMEOUT + SECOND)
+
+    assert [operation for operation, _ in tape.requests()[before:]] == ["unsubscribe", "subscribe"]
+
+
+def test_a_snapshot_that_came_first_makes_the_answer_useless(tape: Tape) -> None:
+    tape.frame(book_frame(-1, 30, 3000, bids=[("100", "1")]))
+    tape.answer(asked(tape), book(12))
+
+    assert stored(tape) == [("live", "snapshot", 30)]
+
+
+def test_simulated_books_do_not_become_real_ones(tape: Tape) -> None:
+    tape.answer(asked(tape), book(11), announced="simulated")
+
+    assert stored(tape) == []
