@@ -6,7 +6,15 @@ from typing import Annotated
 
 import typer
 
-from cryptofeed_cli.cli.options import Channels, ConfigFile, RecorderName, StoreUrl, configure, print_configuration
+from cryptofeed_cli.cli.options import (
+    Channels,
+    ConfigFile,
+    RecorderName,
+    Redundancy,
+    StoreUrl,
+    configure,
+    print_configuration,
+)
 from cryptofeed_cli.clock import SystemClock, parse_duration
 
 EXAMPLE = "Example: cryptofeed record BTC-USDT-SWAP ETH-USDT --channels trades,book_updates --duration 10m"
@@ -19,6 +27,7 @@ def record(
     store: StoreUrl = None,
     duration: Annotated[str | None, typer.Option(metavar="DURATION", help="Stop after 30s, 10m, 2h, 7d.")] = None,
     name: RecorderName = None,
+    redundancy: Redundancy = None,
     dashboard: Annotated[
         bool | None, typer.Option("--dashboard/--plain", help="Live view, or log lines; a terminal decides.")
     ] = None,
@@ -26,7 +35,13 @@ def record(
     config: ConfigFile = None,
 ) -> None:
     """Record market data until stopped (Ctrl-C)."""
-    given = {"record.symbols": symbols, "record.channels": channels, "store.url": store, "record.name": name}
+    given = {
+        "record.symbols": symbols,
+        "record.channels": channels,
+        "record.name": name,
+        "record.redundancy": redundancy,
+        "store.url": store,
+    }
     settings = configure(ctx, config, given)
     period = None if duration is None else parse_duration(duration)
     if dry_run:
