@@ -36,8 +36,9 @@ MALFORMED = (
 class Scene:
     """A market, the server that tells of it, and what was done to both."""
 
-    def __init__(self, server: OkxServer, rng: Random, count: int) -> None:
+    def __init__(self, server: OkxServer, recording: Recording, rng: Random, count: int) -> None:
         self.server = server
+        self.recording = recording
         self.rng = rng
         now = time.time_ns() // 10**6
         self._tape = iter(generate(SYMBOLS, count, rng, now))
@@ -179,6 +180,27 @@ def rest_in_trouble(scene: Scene) -> None:
     scene.server.after(scene.rng.uniform(0.05, 0.4), scene.server.heal_rest)
 
 
+def half_open(scene: Scene) -> None:
+    """Sockets that stay open and say nothing, not even to a ping."""
+    before = sum(seen.kind == "disconnect" for seen in scene.server.seen)
+    scene.server.silence()
+    scene.go(30)
+    scene.server.wait_for("disconnect", count=before + 2, timeout=30)
+    scene.server.silence(False)
+
+
+def dead_channel(scene: Scene, channel: str) -> None:
+    """One channel that says nothing, while everything else goes on."""
+    scene.server.silence(channel=WIRES[channel])
+    said = f"{WIRES[channel]} fell silent"
+    deadline = time.monotonic() + 60
+    while said not in scene.recording.said:
+        assert time.monotonic() < deadline, scene.recording.said
+        scene.go(5)
+        time.sleep(0.05)  # the market's own pace
+    scene.server.silence(False, channel=WIRES[channel])
+
+
 def slow(scene: Scene) -> None:
     scene.server.delay(scene.rng.uniform(0.01, 0.2))
     scene.server.after(0.3, scene.server.delay, 0.0)
@@ -203,6 +225,12 @@ FAULTS: dict[str, Callable[[Scene], None]] = {
     "REST in trouble": lambda scene: (rest_in_trouble(scene), lost_trade(scene))[0],
     "everything late": slow,
 }
+SLOW_FAULTS: dict[str, Callable[[Scene], None]] = {
+    "half-open sockets": half_open,
+    "dead trades": lambda scene: dead_channel(scene, "trades"),
+    "dead tickers": lambda scene: dead_channel(scene, "tickers"),
+}
+"""Faults that take as long as it takes to notice them."""
 
 
 @contextmanager
@@ -212,6 +240,7 @@ def recorded_scene(home: Path, seed: int, count: int, *arguments: str) -> Iterat
     variables = {
         "CRYPTOFEED_ORDERBOOK_DEPTH": "400", "CRYPTOFEED_ORDERBOOK_INTERVAL": "0s",
         "CRYPTOFEED_NETWORK_RETRY_MAX": "500ms", "CRYPTOFEED_OKX_PING_INTERVAL": "2s",
+        "CRYPTOFEED_OKX_SILENCE": "2s",
     }  # fmt: skip
     with OkxServer(Market(map(instrument, SYMBOLS))) as server:
         flags = [*SYMBOLS, "--channels", ",".join(CHANNELS), "--store", url, *arguments]
@@ -219,7 +248,11 @@ def recorded_scene(home: Path, seed: int, count: int, *arguments: str) -> Iterat
             for wire in WIRES.values():
                 for symbol in SYMBOLS:
                     server.wait_for("subscribe", channel=wire, symbol=symbol)
-            yield Scene(server, Random(seed), count), recording, url
+            scene = Scene(server, recording, Random(seed), count)
+            scene.settle()
+            # What came before the first record of a symbol is nobody's loss.
+            wait_until(lambda: all(rows(url, "trades", symbol) for symbol in SYMBOLS), "the first trades")
+            yield scene, recording, url
 
 
 def rows(url: str, kind: str, symbol: str | None = None, tail: int | None = None) -> list[dict[str, Any]]:

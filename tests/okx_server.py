@@ -60,6 +60,8 @@ class OkxServer:
         self._refusals: dict[Topic, tuple[str, str]] = {}
         self._rest_faults: dict[str, tuple[int, bytes]] = {}
         self._listening: Server | None = None
+        self._door = asyncio.Lock()
+        """Outages may overlap; the door is opened or closed by one of them at a time."""
         # Bound and never listening: it keeps the port ours while connections are refused.
         self._reservation = _bind(port)
         self.port: int = self._reservation.getsockname()[1]
@@ -197,7 +199,9 @@ class OkxServer:
     # In the loop's thread
 
     async def _listen(self) -> None:
-        if self._listening is None:
+        async with self._door:
+            if self._listening is not None:
+                return
             self._listening = await serve(
                 self._talk,
                 sock=_bind(self.port),
@@ -212,10 +216,11 @@ class OkxServer:
             self.log.note("listening", 0, "")
 
     async def _unlisten(self) -> None:
-        if self._listening is not None:
-            self._listening.close(close_connections=False)
-            self._listening = None
-            self.log.note("refusing", 0, "")
+        async with self._door:
+            if self._listening is not None:
+                self._listening.close(close_connections=False)
+                self._listening = None
+                self.log.note("refusing", 0, "")
 
     async def _greet(self, connection: ServerConnection, request: Request) -> Response | None:
         if request.path in (PUBLIC, BUSINESS):
