@@ -40,8 +40,8 @@ class Scene:
         self.server = server
         self.recording = recording
         self.rng = rng
-        now = time.time_ns() // 10**6
-        self._tape = iter(generate(SYMBOLS, count, rng, now))
+        begin = time.time_ns() // 10**6 - 30 * 60_000  # the market runs faster than the clock
+        self._tape = iter(generate(SYMBOLS, count, rng, begin))
         self.sequences: dict[tuple[str, int], tuple[list[list[str]], list[list[str]]]] = {}
         """Every book that ever was: by symbol and sequence its bids and asks."""
         self.absent: dict[str, set[int]] = {symbol: set() for symbol in SYMBOLS}
@@ -233,26 +233,32 @@ SLOW_FAULTS: dict[str, Callable[[Scene], None]] = {
 """Faults that take as long as it takes to notice them."""
 
 
+def recorder(home: Path, server: OkxServer, *arguments: str, **variables: str) -> Recording:
+    """Start a recorder of everything the server has, with a store in ``home``."""
+    usual = {
+        "CRYPTOFEED_ORDERBOOK_DEPTH": "400",
+        "CRYPTOFEED_ORDERBOOK_INTERVAL": "0s",
+        "CRYPTOFEED_NETWORK_RETRY_MAX": "500ms",
+        "CRYPTOFEED_OKX_PING_INTERVAL": "2s",
+        "CRYPTOFEED_OKX_SILENCE": "2s",
+    }
+    flags = [*SYMBOLS, "--channels", ",".join(CHANNELS), "--store", f"sqlite:///{home}/market.db", *arguments]
+    return Recording(flags, environment(home, server, **{**usual, **variables}), home)
+
+
 @contextmanager
 def recorded_scene(home: Path, seed: int, count: int, *arguments: str) -> Iterator[tuple[Scene, Recording, str]]:
     """A scene that a real recorder is subscribed to, and the URL of its store."""
     url = f"sqlite:///{home}/market.db"
-    variables = {
-        "CRYPTOFEED_ORDERBOOK_DEPTH": "400", "CRYPTOFEED_ORDERBOOK_INTERVAL": "0s",
-        "CRYPTOFEED_NETWORK_RETRY_MAX": "500ms", "CRYPTOFEED_OKX_PING_INTERVAL": "2s",
-        "CRYPTOFEED_OKX_SILENCE": "2s",
-    }  # fmt: skip
-    with OkxServer(Market(map(instrument, SYMBOLS))) as server:
-        flags = [*SYMBOLS, "--channels", ",".join(CHANNELS), "--store", url, *arguments]
-        with Recording(flags, environment(home, server, **variables), home) as recording:
-            for wire in WIRES.values():
-                for symbol in SYMBOLS:
-                    server.wait_for("subscribe", channel=wire, symbol=symbol)
-            scene = Scene(server, recording, Random(seed), count)
-            scene.settle()
-            # What came before the first record of a symbol is nobody's loss.
-            wait_until(lambda: all(rows(url, "trades", symbol) for symbol in SYMBOLS), "the first trades")
-            yield scene, recording, url
+    with OkxServer(Market(map(instrument, SYMBOLS))) as server, recorder(home, server, *arguments) as recording:
+        for wire in WIRES.values():
+            for symbol in SYMBOLS:
+                server.wait_for("subscribe", channel=wire, symbol=symbol)
+        scene = Scene(server, recording, Random(seed), count)
+        scene.settle()
+        # What came before the first record of a symbol is nobody's loss.
+        wait_until(lambda: all(rows(url, "trades", symbol) for symbol in SYMBOLS), "the first trades")
+        yield scene, recording, url
 
 
 def rows(url: str, kind: str, symbol: str | None = None, tail: int | None = None) -> list[dict[str, Any]]:
@@ -274,20 +280,25 @@ def ids(gaps: Iterable[dict[str, Any]]) -> set[int]:
     }
 
 
-def finish(scene: Scene, recording: Recording, url: str) -> None:
-    """Let the market speak until the recorder has caught up, and end the recording."""
+def finish(scene: Scene, recording: Recording, url: str, *, speak: bool = True, complete: bool = True) -> None:
+    """Let every channel ``speak`` once more, wait until the recorder has caught up, and end the recording.
+
+    If it will not be ``complete``, the last of everything is waited for and no more.
+    """
     market = scene.server.market
 
     def caught_up() -> bool:
         gaps = {symbol: rows(url, "gaps", symbol) for symbol in SYMBOLS}
         return not any(gap["status"] == "open" for told in gaps.values() for gap in told) and all(
             scene.absent[symbol] <= ids(gaps[symbol])
-            and len(rows(url, "trades", symbol)) == len(market.trades[symbol])
+            and (not complete or len(rows(url, "trades", symbol)) == len(market.trades[symbol]))
+            and rows(url, "trades", symbol, tail=1)[0]["trade_id"] == market.trades[symbol][-1]["tradeId"]
             and rows(url, "orderbooks", symbol, tail=1)[0]["sequence"] == market.books[symbol].last["seqId"]
             for symbol in SYMBOLS
         )
 
-    scene.settle()
+    if speak:
+        scene.settle()
     wait_until(caught_up, "the recorder to catch up")
     assert recording.stop() == 0, recording.said
 

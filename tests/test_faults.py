@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 from collections import Counter
 from pathlib import Path
 from random import Random
 
 import pytest
 
-from tests.faults import FAULTS, SLOW_FAULTS, check, finish, recorded_scene
+from tests.faults import CHANNELS, FAULTS, SLOW_FAULTS, SYMBOLS, check, finish, ids, recorded_scene, recorder, rows
 from tests.okx_log import Seen
 from tests.processes import wait_until
 
@@ -47,6 +48,40 @@ def test_after_a_mix_of_faults_the_store_equals_the_truth(
         finish(scene, recording, url)
         check(scene, url)
         assert_polite(scene.server.seen)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT], ids=["killed", "stopped"])
+@pytest.mark.parametrize("busy", [True, False], ids=["busy after it", "quiet after it"])
+def test_what_happened_while_no_recorder_ran_is_fetched_by_the_next(tmp_path: Path, number: int, busy: bool) -> None:
+    with recorded_scene(tmp_path, 8, 5_000) as (scene, recording, url):
+        scene.go(200)
+        recording.stop(number)
+        scene.go(1000)
+        with recorder(tmp_path, scene.server) as second:
+            if busy:
+                scene.server.wait_for("subscribe", channel="trades-all", count=2 * len(SYMBOLS))
+                scene.go(100)
+            finish(scene, second, url, speak=busy)
+        check(scene, url)
+    for symbol in SYMBOLS:
+        kinds = {(gap["channel"], gap["kind"]) for gap in rows(url, "gaps", symbol)}
+        assert kinds == {(channel, "downtime") for channel in CHANNELS}
+
+
+def test_what_is_older_than_the_limit_is_left_for_later(tmp_path: Path) -> None:
+    with recorded_scene(tmp_path, 9, 5_000) as (scene, recording, url):
+        scene.go(200)
+        recording.stop()
+        scene.go(1000)
+        with recorder(tmp_path, scene.server, CRYPTOFEED_OKX_BACKFILL_LIMIT="1m") as second:
+            finish(scene, second, url, complete=False)
+        deferred = [gap for gap in rows(url, "gaps") if gap["channel"] == "trades"]
+        held = {symbol: {int(row["trade_id"]) for row in rows(url, "trades", symbol)} for symbol in SYMBOLS}
+        truth = {symbol: {int(row["tradeId"]) for row in scene.server.market.trades[symbol]} for symbol in SYMBOLS}
+
+    assert [(gap["kind"], gap["status"], gap["filled"]) for gap in deferred] == [("downtime", "deferred", 0)] * 2
+    for gap in deferred:
+        assert ids([gap]) == truth[gap["symbol"]] - held[gap["symbol"]]
 
 
 def test_a_flapping_server_is_not_stormed(tmp_path: Path) -> None:
