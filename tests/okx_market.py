@@ -185,12 +185,15 @@ class _Walk:
         self._rng = rng
         self._price = rng.randrange(100_000, 900_000)
         self._trade_id = rng.randrange(10**6, 10**9)
+        self._last = self._at(0)
+        """The price of the last trade."""
 
     def step(self, channel: str, time: str, action: str | None) -> Row:
         self._price += self._rng.randrange(-3, 4)
         if channel == "trades":
             self._trade_id += 1
             side, identity = self._rng.choice(("buy", "sell")), str(self._trade_id)
+            self._last = self._at(0)
             return {"instId": self.symbol, "tradeId": identity, "px": self._at(0), "sz": "1", "side": side, "ts": time}
         if channel == "tickers":
             return self._ticker(time)
@@ -207,7 +210,7 @@ class _Walk:
         return [self._at(distance), str(size), "0", str(min(size, 3))]
 
     def _ticker(self, time: str) -> Row:
-        prices = {"last": self._at(0), "askPx": self._at(1), "bidPx": self._at(-1)}
+        prices = {"last": self._last, "askPx": self._at(1), "bidPx": self._at(-1)}
         sizes = dict.fromkeys(("lastSz", "askSz", "bidSz", "vol24h", "volCcy24h"), "1")
         spans = dict.fromkeys(("open24h", "high24h", "low24h", "sodUtc0", "sodUtc8"), self._at(0))
         return {"instType": "SPOT", "instId": self.symbol, **prices, **sizes, **spans, "ts": time}
