@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import TextIO, cast
 
@@ -17,7 +17,7 @@ from cryptofeed_cli import logs
 from cryptofeed_cli.clock import MILLISECOND, SECOND
 from cryptofeed_cli.printable import escape
 from cryptofeed_cli.recorder import State, SymbolView, View
-from cryptofeed_cli.status import RecorderStatus, SeriesStatus, Status
+from cryptofeed_cli.status import Continuity, RecorderStatus, SeriesStatus, Status
 
 REFRESH = 500 * MILLISECOND
 RATE_OVER = 10
@@ -65,8 +65,8 @@ def live_view(store: str, *, shown: bool | None) -> Iterator[Callable[[View], ob
             console.print(line, soft_wrap=True)
 
 
-def print_report(view: View, store: str) -> None:
-    """Print on stderr what a recording brought."""
+def print_report(view: View, store: str, continuity: Sequence[Continuity] = ()) -> None:
+    """Print on stderr what a recording brought, and how complete it is."""
     console = _console(sys.stderr)
     written = view.written
     console.print(f"recorded {_span(view.elapsed)} into {escape(store)}", soft_wrap=True)
@@ -76,6 +76,8 @@ def print_report(view: View, store: str) -> None:
         f"{view.rejects:,} rejects",
         soft_wrap=True,
     )
+    if continuity:
+        console.print(_continuity_table(continuity))
     for symbol, reason in view.refused.items():
         console.print(f"refused: {escape(symbol)}: {escape(reason)}", soft_wrap=True)
 
@@ -87,6 +89,8 @@ def draw_status(status: Status) -> str:
         console.print(f"store {escape(status.store)}", soft_wrap=True)
         console.print(_recorders_table(status.recorders))
         console.print(_series_table(status.series))
+        if status.continuity:
+            console.print(_continuity_table(status.continuity))
         for reason, count in status.rejects.items():
             console.print(f"rejects: {count:,} {escape(reason)}", soft_wrap=True)
     return drawn.get()
@@ -111,6 +115,20 @@ def _series_table(rows: list[SeriesStatus]) -> Table:
         first, last = (row.first or "-")[:DAYS], (row.last or "-")[:SECONDS]
         table.add_row(escape(row.symbol), kind, f"{row.records:,}", first, last, gaps)
     return table
+
+
+def _continuity_table(rows: Sequence[Continuity]) -> Table:
+    table = _table("channel", "verified", "clean", "missing", "filled", "absent", "unrecoverable")
+    for row in rows:
+        told = row.coverage
+        counts = (told.missing, told.filled, told.absent, told.unrecoverable)
+        shares = (_percent(told.verified), _percent(told.clean))
+        table.add_row(escape(row.symbol), row.channel, *shares, *(f"{count:,}" for count in counts))
+    return table
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{share:.2f} %"
 
 
 class _Screen:

@@ -111,6 +111,11 @@ class Recorder:
             raise NothingReceived(self._session.exchange, self._obstacle)
         return self.view()
 
+    @property
+    def run_id(self) -> str:
+        """Which of all runs this is."""
+        return self._run.run_id
+
     def view(self) -> View:
         """Return how the recording stands."""
         return View(

@@ -8,10 +8,11 @@ from typing import Any
 
 import msgspec
 
-from cryptofeed_cli.clock import SECOND, format_milliseconds, format_nanoseconds
+from cryptofeed_cli.clock import MILLISECOND, SECOND, format_milliseconds, format_nanoseconds
+from cryptofeed_cli.coverage import Coverage, measure
 from cryptofeed_cli.stores.base import Series, Store
 from cryptofeed_cli.stores.conflicts import REASON as CONFLICT
-from cryptofeed_cli.types import KINDS, Encoding, Kind, Run
+from cryptofeed_cli.types import CHANNELS, KINDS, Encoding, Gap, Kind, Run
 
 DEAD_AFTER = 20 * SECOND
 """A recorder that has not shown itself for so long is dead; it does every 5 s."""
@@ -47,6 +48,15 @@ class SeriesStatus(msgspec.Struct, frozen=True):
     """How many gaps there are, by their status."""
 
 
+class Continuity(msgspec.Struct, frozen=True):
+    """How complete one channel of one symbol is."""
+
+    exchange: str
+    symbol: str
+    channel: str
+    coverage: Coverage
+
+
 class Status(msgspec.Struct, frozen=True):
     """Everything at one instant."""
 
@@ -59,17 +69,42 @@ class Status(msgspec.Struct, frozen=True):
     series: list[SeriesStatus]
     rejects: dict[str, int]
     """How many frames are kept that could not be understood, by reason."""
+    continuity: list[Continuity] = []
 
 
 def gather(store: Store, now: int) -> Status:
     """Read the status off the store. ``now`` is the wall clock in nanoseconds."""
-    latest = {run.name: run for run in store.scan(KINDS["runs"])}
+    runs = list(store.scan(KINDS["runs"]))
+    latest = {run.name: run for run in runs}
     recorders = [_recorder(run, now) for run in latest.values()]
     rejects = Counter(reject.reason for reject in store.scan(KINDS["rejects"]))
     reasons = [*_troubles(recorders), *_contradictions(rejects)]
     return Status(
-        store.url, format_nanoseconds(now), not reasons, reasons, recorders, _series(store), dict(rejects.most_common())
-    )
+        store.url, format_nanoseconds(now), not reasons, reasons, recorders, _series(store),
+        dict(rejects.most_common()), _continuity(store, runs, list(store.scan(KINDS["gaps"]))),
+    )  # fmt: skip
+
+
+def of_run(store: Store, run_id: str) -> list[Continuity]:
+    """Return how complete one run is, by symbol and channel."""
+    runs = [run for run in store.scan(KINDS["runs"]) if run.run_id == run_id]
+    since = min((run.started_at // MILLISECOND for run in runs), default=0)
+    gaps = [gap for gap in store.scan(KINDS["gaps"]) if gap.run_id == run_id and (gap.end is None or gap.end > since)]
+    return _continuity(store, runs, gaps)
+
+
+def _continuity(store: Store, runs: list[Run], gaps: list[Gap]) -> list[Continuity]:
+    by_series: dict[tuple[str, Series], list[Gap]] = {
+        (channel, series): [] for channel in CHANNELS for series in store.series(KINDS[channel])
+    }
+    for gap in gaps:
+        by_series.setdefault((gap.channel, Series(gap.exchange, gap.symbol)), []).append(gap)
+    found = [
+        Continuity(series.exchange, series.symbol, channel, measure(runs, own, series.symbol, channel))
+        for (channel, series), own in by_series.items()
+    ]
+    known = [one for one in found if one.coverage.verified is not None]
+    return sorted(known, key=lambda one: (one.exchange, one.symbol))
 
 
 def _troubles(recorders: list[RecorderStatus]) -> Iterator[str]:

@@ -404,6 +404,9 @@ def test_after_the_stop_the_screen_holds_the_report_and_no_debris(
     command, *shown = screen.screen
     assert command == "$ . ./go"
     assert shown[0].startswith("recorded 0:0")
-    assert [line.split()[0] for line in shown[1:-2]] == ["symbol", *symbols]
-    assert shown[-2].endswith(" stored, 0 duplicates, 0 conflicts, 0 rejects")
+    assert [line.split()[0] for line in shown[1 : count + 2]] == ["symbol", *symbols]
+    assert shown[count + 2].endswith(" stored, 0 duplicates, 0 conflicts, 0 rejects")
+    channels = ("trades", "tickers", "orderbooks")
+    completeness = [line.split()[:2] for line in shown[count + 4 : -1]]
+    assert completeness == [[symbol, channel] for symbol in symbols for channel in channels]
     assert screen("display", "-p", "#{cursor_flag}") == "1\n"

@@ -23,7 +23,7 @@ LAYERS = (
     ("feeds",),
     ("stores",),
     ("connections",),
-    ("backfill", "carriers", "catalogue", "inquiries", "past", "resync", "steps", "streams"),
+    ("backfill", "carriers", "coverage", "catalogue", "inquiries", "past", "resync", "steps", "streams"),
     ("watchdog",),
     ("session",),
     ("writer", "queries", "status"),

@@ -53,6 +53,7 @@ def record(
     from cryptofeed_cli.assembly import build_recorder, refuse_what_is_missing
     from cryptofeed_cli.cli.signals import stop_on_signals
     from cryptofeed_cli.dashboard import live_view, print_report
+    from cryptofeed_cli.status import of_run
     from cryptofeed_cli.stores import open_store
 
     refuse_what_is_missing(settings)
@@ -65,4 +66,5 @@ def record(
     ):
         recorder = build_recorder(settings, opened, clock=clock, watch=watch)
         view = recorder.record(stop, None if period is None else clock.monotonic() + period)
-    print_report(view, opened.url)
+        continuity = of_run(opened, recorder.run_id)
+    print_report(view, opened.url, continuity)
