@@ -43,7 +43,7 @@ def build_recorder(
     exchange = Okx(settings.okx.region)
     records: list[Record] = []
     run = _run(settings, clock)
-    okx, book, network = settings.okx, settings.orderbook, settings.network
+    okx, book = settings.okx, settings.orderbook
     options = SessionOptions(
         run_id=run.run_id,
         symbols=settings.record.symbols,
@@ -58,7 +58,17 @@ def build_recorder(
         rate_share=okx.rate_share,
     )
     session = Session(exchange, options, records.append, recall(store, exchange.name, options.symbols))
-    feed = LiveFeed(
+    return Recorder(
+        build_feed(settings, exchange, clock), session, records, Writer(store), run,
+        clock=clock, flush_interval=settings.store.flush_interval, flush_records=settings.store.flush_records,
+        watch=watch,
+    )  # fmt: skip
+
+
+def build_feed(settings: Settings, exchange: Okx, clock: Clock) -> LiveFeed:
+    """Make the way to the exchange, WebSocket and REST; nothing is connected yet."""
+    okx, network = settings.okx, settings.network
+    return LiveFeed(
         {
             "public": okx.public_url or exchange.sockets["public"],
             "business": okx.business_url or exchange.sockets["business"],
@@ -73,11 +83,6 @@ def build_recorder(
         connects_per_second=exchange.capabilities.connects_per_second,
         rest_headers=exchange.rest_headers,
     )
-    return Recorder(
-        feed, session, records, Writer(store), run,
-        clock=clock, flush_interval=settings.store.flush_interval, flush_records=settings.store.flush_records,
-        watch=watch,
-    )  # fmt: skip
 
 
 def refuse_what_is_missing(settings: Settings) -> None:

@@ -18,7 +18,7 @@ from cryptofeed_cli.errors import AnswerRefused, ProtocolError
 from cryptofeed_cli.exchanges.base import Exchange
 from cryptofeed_cli.feeds.base import Answer, Fetch
 from cryptofeed_cli.ids import missing_ranges
-from cryptofeed_cli.types import Source, Trade
+from cryptofeed_cli.types import Trade
 
 BELIEVED_AFTER = 3
 """How often ids must stay away before they are believed to be absent at the source."""
@@ -175,8 +175,9 @@ class Backfill:
     def _read(self, symbol: str, answer: Answer) -> list[Trade]:
         if answer.status is None:
             raise AnswerRefused(self._exchange.name, "none", answer.error or "no answer")
-        source: Source = "backfill" if answer.announced is None else "simulated"
-        return self._exchange.parse_history(symbol, answer.status, answer.body, answer.at, source)
+        if answer.announced is not None:  # nothing simulated fills a hole in real trades
+            raise AnswerRefused(self._exchange.name, answer.announced, "the server announces that it is no exchange")
+        return self._exchange.parse_history(symbol, answer.status, answer.body, answer.at, "backfill")
 
     def _again(self, page: Page, now: Moment) -> None:
         page.failures += 1

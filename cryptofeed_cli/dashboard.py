@@ -17,7 +17,9 @@ from cryptofeed_cli import logs
 from cryptofeed_cli.clock import MILLISECOND, SECOND
 from cryptofeed_cli.printable import escape
 from cryptofeed_cli.recorder import State, SymbolView, View
+from cryptofeed_cli.refill import Refilled
 from cryptofeed_cli.status import Continuity, RecorderStatus, SeriesStatus, Status
+from cryptofeed_cli.types import Gap
 
 REFRESH = 500 * MILLISECOND
 RATE_OVER = 10
@@ -80,6 +82,36 @@ def print_report(view: View, store: str, continuity: Sequence[Continuity] = ()) 
         console.print(_continuity_table(continuity))
     for symbol, reason in view.refused.items():
         console.print(f"refused: {escape(symbol)}: {escape(reason)}", soft_wrap=True)
+
+
+@contextmanager
+def refill_progress(done: Mapping[str, Refilled]) -> Iterator[Callable[[], None]]:
+    """Show on a terminal how far a backfill is; yield what is to be called for that."""
+    console = _console(sys.stderr)
+    with console.status("asking") as line:
+
+        def watch() -> None:
+            missing, fetched = (sum(getattr(one, name) for one in done.values()) for name in ("missing", "fetched"))
+            line.update(f"{fetched:,} of {missing:,} trades fetched")
+
+        yield watch if console.is_terminal else lambda: None
+
+
+def print_refill(done: Sequence[Refilled], left_alone: Sequence[Gap]) -> None:
+    """Print on stderr what a backfill brought."""
+    console = _console(sys.stderr)
+    if done:
+        table = _table("gaps", "missing", "fetched", "absent", "left")
+        for one in done:
+            cells = (one.gaps, one.missing, one.fetched, one.absent, one.left)
+            table.add_row(escape(one.symbol), *(f"{count:,}" for count in cells))
+        console.print(table)
+    else:
+        console.print("nothing to fetch")
+    if left_alone:
+        symbols = ", ".join(sorted({escape(gap.symbol) for gap in left_alone}))
+        reason = "a recorder is at it, or nobody knows yet what is missing"
+        console.print(f"left alone: {len(left_alone):,} gaps of {symbols}: {reason}", soft_wrap=True)
 
 
 def draw_status(status: Status) -> str:

@@ -26,7 +26,7 @@ LAYERS = (
     ("backfill", "carriers", "coverage", "catalogue", "inquiries", "past", "resync", "steps", "streams"),
     ("watchdog",),
     ("session",),
-    ("writer", "queries", "status"),
+    ("writer", "queries", "refill", "status"),
     ("recorder",),
     ("output", "dashboard"),
     ("assembly",),

@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from cryptofeed_cli import __version__
+from cryptofeed_cli.cli import backfill as refilling
 from cryptofeed_cli.cli import query as querying
 from cryptofeed_cli.cli import record as recording
 from cryptofeed_cli.cli import status as standing
@@ -52,6 +53,7 @@ app = typer.Typer(
 )
 app.command(epilog=recording.EXAMPLE)(recording.record)
 app.command(epilog=querying.EXAMPLE)(querying.query)
+app.command(epilog=refilling.EXAMPLE)(refilling.backfill)
 app.command(epilog=standing.EXAMPLE)(standing.status)
 
 

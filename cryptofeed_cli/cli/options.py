@@ -15,9 +15,11 @@ import msgspec
 import typer
 
 from cryptofeed_cli import logs
+from cryptofeed_cli.clock import SystemClock, parse_time
 from cryptofeed_cli.config import Flag, Settings, load
 from cryptofeed_cli.errors import ConfigurationError, UsageError
 from cryptofeed_cli.printable import escape
+from cryptofeed_cli.stores.base import Span
 from cryptofeed_cli.types import Source
 
 LOG = logging.getLogger(__name__)
@@ -127,6 +129,16 @@ def flags(before: Invocation, given: Mapping[str, object]) -> list[Flag]:
     if before.quiet:
         found.append(Flag("-q", "log.level", "warning"))
     return found
+
+
+def parse_span(since: str | None, until: str | None) -> Span:
+    """Understand ``--since`` and ``--until``; raise `UsageError` where that is no range."""
+    now = SystemClock().now()
+    start = None if since is None else parse_time(since, now)
+    end = None if until is None else parse_time(until, now)
+    if start is not None and end is not None and start >= end:
+        raise UsageError(f"--since {since} is not before --until {until}")
+    return Span(since=start, until=end)
 
 
 def print_configuration(settings: Settings) -> None:

@@ -20,13 +20,12 @@ from cryptofeed_cli.cli.options import (
     Until,
     binary_stdout,
     configure,
+    parse_span,
 )
-from cryptofeed_cli.clock import SystemClock, parse_time
 from cryptofeed_cli.config import nearest
 from cryptofeed_cli.errors import UsageError
 from cryptofeed_cli.output import write_csv, write_jsonl
 from cryptofeed_cli.stores import open_store
-from cryptofeed_cli.stores.base import Span
 from cryptofeed_cli.types import KINDS, Kind
 
 EXAMPLE = "Example: cryptofeed query trades -s BTC-USDT-SWAP --since 1h -f csv > trades.csv"
@@ -57,7 +56,7 @@ def query(
     asked = queries.Query(
         kind=_kind(kind).name,
         symbols=_split(symbols or ()),
-        span=_span(since, until),
+        span=parse_span(since, until),
         sources=source.sources,
         limit=limit,
         tail=tail,
@@ -78,15 +77,6 @@ def _kind(name: str) -> Kind:
         hint = f"; did you mean {near!r}?" if near else ""
         raise UsageError(f"unknown kind {name!r}{hint} (kinds: {', '.join(KINDS)})")
     return KINDS[name]
-
-
-def _span(since: str | None, until: str | None) -> Span:
-    now = SystemClock().now()
-    start = None if since is None else parse_time(since, now)
-    end = None if until is None else parse_time(until, now)
-    if start is not None and end is not None and start >= end:
-        raise UsageError(f"--since {since} is not before --until {until}")
-    return Span(since=start, until=end)
 
 
 def _split(symbols: Sequence[str]) -> tuple[str, ...]:
