@@ -7,10 +7,14 @@ import random
 import re
 import secrets
 import socket
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from hashlib import blake2b
+from http import HTTPStatus
 
 from cryptofeed_cli import __version__
+from cryptofeed_cli.backfill import Limiter
 from cryptofeed_cli.clock import MILLISECOND, Clock
 from cryptofeed_cli.config import Settings
 from cryptofeed_cli.errors import ConfigurationError
@@ -19,12 +23,16 @@ from cryptofeed_cli.feeds.live import LiveFeed
 from cryptofeed_cli.network import Dialer
 from cryptofeed_cli.past import recall
 from cryptofeed_cli.recorder import Recorder, View
+from cryptofeed_cli.rest import Response, Rest
 from cryptofeed_cli.session import Session, SessionOptions
 from cryptofeed_cli.stores import redact
 from cryptofeed_cli.stores.base import Store
 from cryptofeed_cli.streams import Sampling
 from cryptofeed_cli.types import Record, Run
 from cryptofeed_cli.writer import Writer
+
+_POLL = 0.01
+"""Seconds between two looks at whether the exchange may be asked again."""
 
 _NOT_YET = {
     "record.tape": None,
@@ -83,6 +91,27 @@ def build_feed(settings: Settings, exchange: Okx, clock: Clock) -> LiveFeed:
         connects_per_second=exchange.capabilities.connects_per_second,
         rest_headers=exchange.rest_headers,
     )
+
+
+@contextmanager
+def build_asker(settings: Settings, exchange: Okx, clock: Clock) -> Iterator[Callable[[str], Response]]:
+    """Make a way to ask the exchange's REST interface, one question at a time, no faster than it allows."""
+    okx, network = settings.okx, settings.network
+    urls = okx.rest_url or exchange.rest
+    dialer = Dialer(ca_file=network.ca_file)
+    limiter = Limiter(exchange.capabilities.history_per_second * okx.rate_share)
+    rest = Rest(urls[0], dialer, clock=clock, timeout=network.connect_timeout, headers=exchange.rest_headers)
+
+    def ask(path: str) -> Response:
+        while not limiter.allows(clock.monotonic()):
+            time.sleep(_POLL)
+        answer = rest.get(path)
+        if answer.status == HTTPStatus.TOO_MANY_REQUESTS:
+            limiter.rebuke(clock.monotonic())
+        return answer
+
+    with closing(rest):
+        yield ask
 
 
 def refuse_what_is_missing(settings: Settings) -> None:

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cryptofeed_cli import logs
+from cryptofeed_cli.certificate import Certificate
 from cryptofeed_cli.clock import MILLISECOND, SECOND
 from cryptofeed_cli.printable import escape
 from cryptofeed_cli.recorder import State, SymbolView, View
@@ -125,6 +126,20 @@ def draw_status(status: Status) -> str:
             console.print(_continuity_table(status.continuity))
         for reason, count in status.rejects.items():
             console.print(f"rejects: {count:,} {escape(reason)}", soft_wrap=True)
+    return drawn.get()
+
+
+def draw_certificates(found: Sequence[Certificate]) -> str:
+    """Return certificates as text for people."""
+    console = _console(sys.stdout)
+    with console.capture() as drawn:
+        for one in found:
+            word = Text("proven", "green") if one.proven else Text("NOT PROVEN", "bold red")
+            ids = f", ids {one.first_id} to {one.last_id}" if one.trades else ""
+            told = f"  {one.trades:,} trades{ids}; {one.minutes:,} minutes equal the exchange's candles"
+            console.print(Text.assemble(escape(one.symbol), "  ", word, told), soft_wrap=True)
+            for line in (*one.problems, *one.notes):
+                console.print(f"    {escape(line)}", soft_wrap=True)
     return drawn.get()
 
 

@@ -235,12 +235,14 @@ def answer_rest(market: Market, path: str, query: Mapping[str, str], now_ms: int
         case "/market/tickers":
             types = {name: row["instType"] for name, row in market.instruments.items()}
             return _success([row for name, row in market.tickers.items() if types[name] == query.get("instType")])
-        case "/market/books" | "/market/trades" | "/market/history-trades" if not known:
+        case "/market/books" | "/market/trades" | "/market/history-trades" | "/market/history-candles" if not known:
             return _unknown(symbol)
         case "/market/books":
             book = market.books.get(symbol)
             row = {} if book is None else book.row(int(query.get("sz", "1")))
             return _success([{key: row[key] for key in ("asks", "bids", "ts", "seqId")}] if row else [])
+        case "/market/history-candles":
+            return _success(_minutes(market.trades[symbol], int(query["after"]), min(int(query["limit"]), 300), now_ms))
         case "/market/trades":
             return _success(_newest(market.trades[symbol], min(int(query.get("limit", "100")), 500)))
         case "/market/history-trades":
@@ -250,6 +252,19 @@ def answer_rest(market: Market, path: str, query: Mapping[str, str], now_ms: int
                 rows = [row for row in rows if int(row[field]) < int(query["after"])]
             return _success(_newest(rows, min(int(query.get("limit", "100")), 100)))
     return None
+
+
+def _minutes(rows: list[Row], before: int, limit: int, now_ms: int) -> list[list[str]]:
+    """Sum up trades by minute, newest first; a minute without any has a volume of 0."""
+    volumes: dict[int, Decimal] = {}
+    for row in rows:
+        minute = int(row["ts"]) // 60_000 * 60_000
+        volumes[minute] = volumes.get(minute, Decimal(0)) + Decimal(row["sz"])
+    last = (min(before, now_ms) - 1) // 60_000 * 60_000
+    return [
+        [str(at), "1", "1", "1", "1", str(volumes.get(at, 0)), "0", "0", "1" if at + 60_000 <= now_ms else "0"]
+        for at in range(last, last - limit * 60_000, -60_000)
+    ]
 
 
 def _newest(rows: list[Row], limit: int) -> list[Row]:

@@ -26,7 +26,7 @@ LAYERS = (
     ("backfill", "carriers", "coverage", "catalogue", "inquiries", "past", "resync", "steps", "streams"),
     ("watchdog",),
     ("session",),
-    ("writer", "queries", "refill", "status"),
+    ("writer", "certificate", "queries", "refill", "status"),
     ("recorder",),
     ("output", "dashboard"),
     ("assembly",),

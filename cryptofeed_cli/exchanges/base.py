@@ -146,6 +146,17 @@ class Maintenance(msgspec.Struct, frozen=True):
     end: int | None
 
 
+class Candle(msgspec.Struct, frozen=True):
+    """What was traded in one minute, as the exchange tells it."""
+
+    start: int
+    """Exchange time in milliseconds."""
+    volume: str
+    """In the unit of trade sizes."""
+    closed: bool
+    """Whether the minute is over and the volume final."""
+
+
 class Exchange(Protocol):
     """One exchange, as far as recording needs it."""
 
@@ -212,6 +223,12 @@ class Exchange(Protocol):
 
     def parse_tickers(self, status: int, body: bytes, received_at: int, source: Source) -> dict[str, Ticker]:
         """Understand the answer to one of `tickers_paths`, by symbol."""
+
+    def candles_path(self, symbol: str, before: int) -> str:
+        """Return the REST path to the minutes just before a time in milliseconds, one page of them."""
+
+    def parse_candles(self, status: int, body: bytes) -> list[Candle]:
+        """Understand the answer to `candles_path`: newest first; empty where there is nothing older."""
 
     def time_path(self) -> str:
         """Return the REST path to the exchange's clock."""

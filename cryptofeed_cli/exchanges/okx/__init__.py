@@ -9,7 +9,7 @@ from urllib.parse import quote
 import msgspec
 
 from cryptofeed_cli.clock import SECOND
-from cryptofeed_cli.exchanges.base import Capabilities, Maintenance, Message, Topic, Wire
+from cryptofeed_cli.exchanges.base import Candle, Capabilities, Maintenance, Message, Topic, Wire
 from cryptofeed_cli.exchanges.okx import answers, frames
 from cryptofeed_cli.types import BookUpdate, Instrument, Source, Ticker, Trade
 
@@ -121,6 +121,14 @@ class Okx:
     def parse_tickers(self, status: int, body: bytes, received_at: int, source: Source) -> dict[str, Ticker]:
         """Understand the answer to one of `tickers_paths`, by symbol."""
         return answers.tickers(self.name, status, body, received_at, source)
+
+    def candles_path(self, symbol: str, before: int) -> str:
+        """Return the REST path to the minutes just before a time in milliseconds, one page of them."""
+        return f"/api/v5/market/history-candles?instId={quote(symbol)}&bar=1m&after={before}&limit=300"
+
+    def parse_candles(self, status: int, body: bytes) -> list[Candle]:
+        """Understand the answer to `candles_path`: newest first."""
+        return answers.candles(self.name, status, body)
 
     def time_path(self) -> str:
         """Return the REST path to the exchange's clock."""

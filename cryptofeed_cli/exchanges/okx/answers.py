@@ -7,13 +7,14 @@ trades, tickers and books are those of the WebSocket channels, so they are under
 from __future__ import annotations
 
 from collections.abc import Sequence
+from decimal import Decimal
 from http import HTTPStatus
 
 import msgspec
 
 from cryptofeed_cli.clock import MAX_MILLISECONDS
 from cryptofeed_cli.errors import AnswerRefused, ProtocolError
-from cryptofeed_cli.exchanges.base import Books, Maintenance, Message, Tickers, Trades
+from cryptofeed_cli.exchanges.base import Books, Candle, Maintenance, Message, Tickers, Trades
 from cryptofeed_cli.exchanges.okx import frames
 from cryptofeed_cli.types import BookUpdate, Instrument, Source, Ticker, Trade
 
@@ -60,6 +61,7 @@ _TOO_MANY = HTTPStatus.TOO_MANY_REQUESTS
 _TOO_FAST = {"50011", "50040"}
 _FINAL = {"50005", "50014", "51000", "51001"}  # endpoint gone, wrong parameters, no such instrument
 _named = msgspec.json.Decoder(_Named)
+_candle = msgspec.json.Decoder(list[str])
 _clock = msgspec.json.Decoder(_Clock)
 _maintenance = msgspec.json.Decoder(_Maintenance)
 _envelope = msgspec.json.Decoder(_Envelope)
@@ -105,6 +107,19 @@ def tickers(exchange: str, status: int, body: bytes, received_at: int, source: S
         if isinstance(message, Tickers):
             found[symbol] = message.records[0]
     return found
+
+
+def candles(exchange: str, status: int, body: bytes) -> list[Candle]:
+    """Understand ``/market/history-candles``. Raises as `trades`.
+
+    A row is ``[ts, o, h, l, c, vol, volCcy, volCcyQuote, confirm]``; ``vol`` has the unit of sizes for every type
+    (docs: Get candlesticks history).
+    """
+    try:
+        rows = [_candle.decode(row) for row in _rows(exchange, status, body)]
+        return [Candle(int(row[0]), str(Decimal(row[5])), row[8] == "1") for row in rows]
+    except (msgspec.MsgspecError, ValueError, IndexError, ArithmeticError) as exc:
+        raise ProtocolError(exchange, f"not a list of candles: {exc}", body) from exc
 
 
 def server_time(exchange: str, status: int, body: bytes) -> int:
