@@ -33,15 +33,42 @@ class Carriers:
         self._ping_interval = ping_interval
         self._act = act
         self._say = say
-        self._numbers = 0
+        self._numbers = self._shards = 0
+        self._deep: set[Topic] = set()
         self._successors: dict[int, int] = {}
         """Which connection is to take over from which."""
 
-    def start(self, topics: Iterable[tuple[Topic, str, bool]], redundancy: int) -> None:
-        """Plan the connections and ask for them, each ``redundancy`` times. Topics: ``(topic, endpoint, deep)``."""
-        for shard, (endpoint, members) in enumerate(plan(self._exchange, topics)):
+    def add(self, topics: Iterable[tuple[Topic, str, bool]], redundancy: int, now: Moment) -> None:
+        """Carry topics, each ``redundancy`` times, on connections that have room or new ones.
+
+        Topics: ``(topic, endpoint, deep)``.
+        """
+        topics = list(topics)
+        self._deep |= {topic for topic, _, deep in topics if deep}
+        for endpoint, members in plan(self._exchange, topics):
+            shard = self._with_room(endpoint, members)
+            if shard is not None:
+                for one in self.by_number.values():
+                    if one.shard == shard:
+                        one.extend(members, now)
+                continue
+            self._shards += 1
             for _ in range(redundancy):
-                self._connect(shard, endpoint, members)
+                self._connect(self._shards, endpoint, members)
+
+    def forget(self, symbol: str, now: Moment) -> None:
+        """Carry nothing of a symbol any more."""
+        for one in self.by_number.values():
+            one.forget(symbol, now)
+
+    def _with_room(self, endpoint: str, topics: list[Topic]) -> int | None:
+        """Return a shard that can take more topics and still keeps the exchange's limit."""
+        limit = self._exchange.capabilities.deep_topics_per_socket
+        for one in self.by_number.values():
+            deep = sum(topic in self._deep for topic in (*one.topics, *topics))
+            if one.endpoint == endpoint and deep <= limit:
+                return one.shard
+        return None
 
     def _connect(self, shard: int, endpoint: str, topics: list[Topic]) -> Connection:
         connection = Connection(

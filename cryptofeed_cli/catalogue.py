@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -28,10 +28,21 @@ class Catalogue:
         emit: Callable[[Instrument], object],
         act: Callable[[Action], object],
         next_request: Callable[[], int],
+        *,
+        every: int = EVERY,
+        listed: Callable[[list[Instrument], Moment], object] | None = None,
     ) -> None:
-        """``known`` is the latest stored version of each symbol."""
+        """``known`` is the latest stored version of each symbol; ``listed`` takes every instrument of a whole round.
+
+        A symbol that is added to ``symbols`` is recorded from its next answer on.
+        """
         self._exchange = exchange
-        self._symbols = symbols
+        self._asking_for = tuple(symbols)
+        self._every = every
+        self._listed = listed
+        self._round: list[Instrument] | None = None
+        """What this round told so far; None: a part of it failed."""
+        self._symbols = set(symbols)
         self._known = dict(known)
         self._emit = emit
         self._act = act
@@ -43,8 +54,9 @@ class Catalogue:
         """Ask when it is time to."""
         if self._due is not None and now.monotonic < self._due:
             return
-        self._due = now.monotonic + EVERY
-        for path in self._exchange.instrument_paths(self._symbols):
+        self._due = now.monotonic + self._every
+        self._round = []
+        for path in self._exchange.instrument_paths(self._asking_for):
             request_id = self._next_request()
             self._asked[request_id] = path
             self._act(Fetch(request_id, path))
@@ -58,14 +70,24 @@ class Catalogue:
         problem = answer.error
         if problem is None:
             try:
-                for instrument in self._exchange.parse_instruments(answer.body, answer.at, source):
+                instruments = self._exchange.parse_instruments(answer.body, answer.at, source)
+                for instrument in instruments:
                     self._compare(instrument)
             except ProtocolError as exc:
                 problem = exc.reason
         if problem is None:
+            if self._round is not None:
+                self._round += instruments
+                if not self._asked and self._listed is not None:
+                    self._listed(self._round, answer)
             return None
+        self._round = None
         self._due = min(self._due or 0, answer.monotonic + RETRY_AFTER)
         return f"{path}: {problem}"
+
+    def follow(self, symbols: Iterable[str]) -> None:
+        """Record these symbols from now on, and no others."""
+        self._symbols = set(symbols)
 
     def _compare(self, instrument: Instrument) -> None:
         if instrument.symbol not in self._symbols:

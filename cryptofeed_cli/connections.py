@@ -99,6 +99,23 @@ class Connection:
                 self._pending[topic] = _Pending(request_id, now.monotonic + ACK_TIMEOUT, attempts)
             self._request(self._exchange.subscribe(batch, request_id), now)
 
+    def extend(self, topics: Iterable[Topic], now: Moment) -> None:
+        """Carry more topics from now on."""
+        fresh = [topic for topic in topics if topic not in self.topics]
+        self.topics += fresh
+        if self.up:
+            self.subscribe(fresh, now)
+
+    def forget(self, symbol: str, now: Moment) -> None:
+        """Carry nothing of a symbol any more."""
+        gone = [topic for topic in self.topics if topic.symbol == symbol]
+        self.topics = [topic for topic in self.topics if topic.symbol != symbol]
+        for topic in gone:
+            self._pending.pop(topic, None)
+            self.confirmed.pop(topic, None)
+        if self.up and gone:
+            self._request(self._exchange.unsubscribe(gone, self._next_request()), now)
+
     def renew(self, topic: Topic, now: Moment) -> None:
         """Drop one subscription and ask for it again: what an exchange answers with a new snapshot."""
         if self.up and topic not in self._pending:

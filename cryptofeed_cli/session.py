@@ -12,10 +12,10 @@ from typing import Any
 
 import msgspec
 
-from cryptofeed_cli.backfill import Backfill
 from cryptofeed_cli.carriers import Carriers
+from cryptofeed_cli.catalogue import EVERY as CATALOGUE_EVERY
 from cryptofeed_cli.catalogue import Catalogue
-from cryptofeed_cli.clock import HOUR, SECOND, Moment, format_duration
+from cryptofeed_cli.clock import HOUR, MINUTE, SECOND, Moment, format_duration
 from cryptofeed_cli.connections import Connection, Note
 from cryptofeed_cli.errors import ProtocolError
 from cryptofeed_cli.exchanges.base import (
@@ -31,17 +31,18 @@ from cryptofeed_cli.feeds.base import Action, Answer, Closed, Event, Frame, Open
 from cryptofeed_cli.gaps import Ledger
 from cryptofeed_cli.inquiries import Inquiries
 from cryptofeed_cli.past import Past
+from cryptofeed_cli.recovery import Recovery
 from cryptofeed_cli.rejects import Rejects
 from cryptofeed_cli.resync import Resync
 from cryptofeed_cli.steps import Steps
 from cryptofeed_cli.streams import Sampling, Streams
 from cryptofeed_cli.streams.trades import Want
-from cryptofeed_cli.types import BookUpdate, Fault, GapKind, Instrument, MarketRecord, Source, Trade
+from cryptofeed_cli.symbols import resolve
+from cryptofeed_cli.types import BookUpdate, Fault, GapKind, Instrument, MarketRecord, Source
 from cryptofeed_cli.watchdog import Watchdog
 
-TAIL_AFTER = 2 * SECOND
-"""How long a subscription is given to speak before REST is asked for the newest trades."""
-
+LISTINGS_EVERY = MINUTE
+"""How often new and ended listings are looked for, where symbols are given by patterns."""
 HOPELESS = 30 * SECOND
 """A machine that was away for longer has lost its connections, whether they know it or not."""
 
@@ -55,6 +56,7 @@ class SessionOptions(msgspec.Struct, frozen=True):
 
     run_id: str
     symbols: tuple[str, ...]
+    """What is recorded at the start."""
     channels: tuple[str, ...]
     sampling: Sampling = Sampling()
     reorder_grace: int = SECOND
@@ -69,6 +71,8 @@ class SessionOptions(msgspec.Struct, frozen=True):
     """Holes older than this are left for later."""
     rate_share: float = 1.0
     """Share of the exchange's REST limit that is used for it."""
+    patterns: tuple[str, ...] = ()
+    """What `symbols` were found by: new listings that match join, and delisted ones leave. Empty: the symbols stay."""
     witness: bool = False
     """Subscribe to the exchange's second channel of trades too."""
 
@@ -96,15 +100,13 @@ class Session:
         self._options = options
         self._emit = emit
         self._requests = 0
-        self._backfill = Backfill(
-            exchange, self.actions.append, self._next_request, self._recover, self._lack, self._catch_up,
-            rate_share=options.rate_share,
-        )  # fmt: skip
-        self._pasts = pasts or {}
-        want = self._backfill.want if options.backfill else None
-        self._streams: dict[Source, Streams] = {"live": self._make_streams(self.ledger, emit, want)}
         act, say, ask = self.actions.append, self.notes.append, self._next_request
         self._carriers = Carriers(exchange, options.ping_interval, act, say)
+        self._recovery = Recovery(exchange, self._carriers, act, ask, rate_share=options.rate_share)
+        want = self._recovery.want if options.backfill else None
+        self._streams: dict[Source, Streams] = {"live": self._make_streams(self.ledger, emit, want)}
+        self._recovery.follow(self._streams["live"])
+        self._pasts = pasts or {}
         self._connections = self._carriers.by_number
         self._openings = 0
         self._unreachable: set[int] = set()
@@ -115,13 +117,17 @@ class Session:
         self._steps = Steps()
         known = {symbol: past.instrument for symbol, past in self._pasts.items() if past.instrument is not None}
         self._catalogue = Catalogue(
-            exchange, options.symbols, known, self._emit_instrument, self.actions.append, self._next_request
-        )
+            exchange, (*options.symbols, *options.patterns), known, self._emit_instrument, act, ask,
+            every=LISTINGS_EVERY if options.patterns else CATALOGUE_EVERY,
+            listed=self._listed if options.patterns else None,
+        )  # fmt: skip
+        self._delisted: set[str] = set()
+        """Symbols that were absent from the last list of instruments: from a second one on they are believed."""
 
     def start(self, now: Moment) -> None:
         """Go on where earlier runs ended; plan the connections and ask for them."""
-        self._resume(now)
-        self._carriers.start(self._topics(), self._options.redundancy)
+        self._recovery.resume(self._pasts, now)
+        self._carriers.add(self._topics(self.symbols), self._options.redundancy, now)
 
     def handle(self, events: Iterable[Event]) -> None:
         """Take events in order; their consequences are emitted, or stand in `actions` and `notes`."""
@@ -206,14 +212,40 @@ class Session:
         """Whether no topic is left that could bring anything."""
         return bool(self._connections) and not any(connection.topics for connection in self._connections.values())
 
-    def _topics(self) -> dict[tuple[Topic, str, bool], None]:
+    def _listed(self, instruments: list[Instrument], now: Moment) -> None:
+        """Let new listings join and delisted symbols leave."""
+        wanted = resolve(self._options.patterns, instruments)
+        trading = {one.symbol for one in instruments if one.state != "expired"}
+        joining = tuple(symbol for symbol in wanted if symbol not in self.symbols)
+        absent = {symbol for symbol in self.symbols if symbol not in trading and symbol not in self._options.patterns}
+        leaving, self._delisted = absent & self._delisted, absent
+        if not joining and not leaving:
+            return
+        self.symbols = (*(symbol for symbol in self.symbols if symbol not in leaving), *joining)
+        self._catalogue.follow(self.symbols)
+        for streams in self._streams.values():
+            streams.add(joining)
+            for symbol in leaving:
+                for members in streams.by_channel.values():
+                    if symbol in members:
+                        members[symbol].interrupt("not_subscribed", "venue", "no longer listed", now)
+        for symbol in joining:
+            self._say("info", f"{symbol}: listed, joins the recording")
+        for symbol in sorted(leaving):
+            self._say("info", f"{symbol}: no longer listed, leaves the recording")
+            self._carriers.forget(symbol, now)
+        self._carriers.add(self._topics(joining), self._options.redundancy, now)
+        for symbol in joining:
+            self._resync.expect(symbol, now)
+
+    def _topics(self, symbols: Iterable[str]) -> dict[tuple[Topic, str, bool], None]:
         capabilities = self._exchange.capabilities
         wires = [capabilities.wires[channel] for channel in self._options.channels]
         if self._options.witness and capabilities.witness is not None and "trades" in self._options.channels:
             wires.append(capabilities.witness)
         return {
             (Topic(wire.channel, symbol), wire.endpoint, wire.deep): None
-            for symbol in self._options.symbols
+            for symbol in symbols
             for wire in wires
         }
 
@@ -287,33 +319,9 @@ class Session:
             if stream is not None and not self._carriers.carried(topic, now.monotonic, lost.source):
                 stream.interrupt(kind, fault, reason, now)
 
-    # Backfill
-
-    def _resume(self, now: Moment) -> None:
-        live = self._streams["live"]
-        for symbol, past in self._pasts.items():
-            if symbol in live.trades:
-                for gap, ranges in past.holes:
-                    live.trades[symbol].adopt(gap, ranges, now)
-                if past.last_trade is not None:
-                    live.trades[symbol].resume(*past.last_trade, past.outages.get("trades"), now)
-            if symbol in live.tickers and "tickers" in past.last_times:
-                live.tickers[symbol].resume(past.last_times["tickers"], past.outages.get("tickers"), now)
-            if symbol in live.books:
-                live.books[symbol].resume(past.last_times, past.outages, now)
-
     def _next_request(self) -> int:
         self._requests += 1
         return self._requests
-
-    def _recover(self, symbol: str, trades: list[Trade], now: Moment) -> None:
-        self._streams["live"].trades[symbol].recover(trades, now)
-
-    def _lack(self, symbol: str, first: int, last: int, now: Moment) -> None:
-        self._streams["live"].trades[symbol].lack(first, last, now)
-
-    def _catch_up(self, symbol: str, newest: list[Trade], now: Moment) -> None:
-        self._streams["live"].trades[symbol].catch_up(newest, now)
 
     def _simulated_streams(self) -> Streams:
         """Holes in simulated data are nobody's loss: their ledger is not kept."""
@@ -322,7 +330,7 @@ class Session:
     def _make_streams(self, ledger: Ledger, emit: Emit, want: Want | None = None) -> Streams:
         options = self._options
         return Streams(
-            options.symbols, options.channels, self._exchange.capabilities.wires, ledger, emit,
+            self.symbols, options.channels, self._exchange.capabilities.wires, ledger, emit,
             grace=options.reorder_grace, sampling=options.sampling, want=want, limit=options.backfill_limit,
         )  # fmt: skip
 
@@ -351,8 +359,7 @@ class Session:
         self._catalogue.check(now)
         self._inquiries.check(now)
         if self._options.backfill:
-            self._look_for_tails(now)
-            self._backfill.check(now)
+            self._recovery.check(now)
 
     def _stepped(self, step: int, now: Moment) -> None:
         """The clock jumped: nobody knows what was missed meanwhile."""
@@ -367,15 +374,6 @@ class Session:
                 if connection.up:
                     self.actions.append(Reset(connection.number, reason))
 
-    def _look_for_tails(self, now: Moment) -> None:
-        """Ask what was missed of symbols that are subscribed again and say nothing: their next trade may be far."""
-        channel = self._exchange.capabilities.wires["trades"].channel
-        for symbol, trades in self._streams["live"].trades.items():
-            if trades.interrupted and self._carriers.carried(
-                Topic(channel, symbol), now.monotonic - TAIL_AFTER, "live"
-            ):
-                self._backfill.want_newest(symbol, now)
-
     def _renew_book(self, symbol: str, now: Moment) -> None:
         topic = Topic(self._book_channel, symbol)
         carrier = self._carriers.best(topic)
@@ -387,7 +385,7 @@ class Session:
         return book is not None and book.splice(snapshot, now)
 
     def _answer(self, answer: Answer) -> None:
-        for asker in (self._backfill, self._resync, self._watchdog, self._inquiries):
+        for asker in (self._recovery, self._resync, self._watchdog, self._inquiries):
             if asker.answer(answer):
                 return
         problem = self._catalogue.answer(answer)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from cryptofeed_cli.exchanges.base import Books, Tickers, Topic, Trades, Wire
@@ -31,12 +31,13 @@ class Streams:
         limit: int | None = None,
     ) -> None:
         """``wires`` are the exchange's channels by ours; for the rest see the streams themselves."""
-        booked = tuple(channel for channel in ("orderbooks", "book_updates") if channel in channels)
-        self.trades = {
-            s: TradeStream(s, ledger, emit, grace, want=want, limit=limit) for s in symbols if "trades" in channels
-        }
-        self.tickers = {s: TickerStream(s, ledger, emit) for s in symbols if "tickers" in channels}
-        self.books = {s: BookStream(s, booked, ledger, emit, grace, sampling) for s in symbols if booked}
+        self._channels, self._ledger, self._emit = channels, ledger, emit
+        self._grace, self._sampling, self._want, self._limit = grace, sampling, want, limit
+        self._booked = tuple(channel for channel in ("orderbooks", "book_updates") if channel in channels)
+        self.trades: dict[str, TradeStream] = {}
+        self.tickers: dict[str, TickerStream] = {}
+        self.books: dict[str, BookStream] = {}
+        self.add(symbols)
         self.by_message: dict[type, Mapping[str, Any]] = {
             Trades: self.trades, Tickers: self.tickers, Books: self.books
         }  # fmt: skip
@@ -47,6 +48,17 @@ class Streams:
             wires["book_updates"].channel: self.books,
         }
         """The same by the exchange's channel and symbol."""
+
+    def add(self, symbols: Iterable[str]) -> None:
+        """Follow more symbols; one that is followed already goes on as it is."""
+        ledger, emit, grace = self._ledger, self._emit, self._grace
+        for symbol in symbols:
+            if "trades" in self._channels and symbol not in self.trades:
+                self.trades[symbol] = TradeStream(symbol, ledger, emit, grace, want=self._want, limit=self._limit)
+            if "tickers" in self._channels and symbol not in self.tickers:
+                self.tickers[symbol] = TickerStream(symbol, ledger, emit)
+            if self._booked and symbol not in self.books:
+                self.books[symbol] = BookStream(symbol, self._booked, ledger, emit, grace, self._sampling)
 
     def of(self, topic: Topic) -> Stream | None:
         """Return the stream that a topic feeds."""

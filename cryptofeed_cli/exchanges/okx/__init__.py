@@ -39,7 +39,7 @@ _HOSTS = {
     "us": ("wss://wsus.okx.com", "https://us.okx.com"),
     "demo": ("wss://wspap.okx.com", "https://openapi.okx.com"),
 }
-_OPTION = re.compile(r"(.+-.+)-\d{6}-[\d.]+-[CP]", re.ASCII)
+_OPTION = re.compile(r"([^-*?]+-[^-*?]+)-[\d*?]+-[\d.*?]+-[CP*?]", re.ASCII)
 
 
 class Okx:
@@ -84,7 +84,7 @@ class Okx:
         return _request("unsubscribe", topics, request_id)
 
     def instrument_paths(self, symbols: Sequence[str]) -> list[str]:
-        """Return the REST paths whose answers tell of ``symbols``. Options are asked for by their family."""
+        """Return the REST paths whose answers tell of ``symbols``, or patterns. Options are asked for by family."""
         families = sorted({match[1] for match in map(_OPTION.fullmatch, symbols) if match})
         queries = ["instType=SPOT", "instType=SWAP", "instType=FUTURES"]
         queries += [f"instType=OPTION&instFamily={family}" for family in families]
