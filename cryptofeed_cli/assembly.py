@@ -28,6 +28,7 @@ from cryptofeed_cli.session import Session, SessionOptions
 from cryptofeed_cli.stores import redact
 from cryptofeed_cli.stores.base import Store
 from cryptofeed_cli.streams import Sampling
+from cryptofeed_cli.symbols import find_symbols, is_pattern
 from cryptofeed_cli.types import Record, Run
 from cryptofeed_cli.writer import Writer
 
@@ -52,9 +53,15 @@ def build_recorder(
     records: list[Record] = []
     run = _run(settings, clock)
     okx, book = settings.okx, settings.orderbook
+    patterns = settings.record.symbols
+    symbols = patterns
+    if any(map(is_pattern, patterns)):
+        with build_asker(settings, exchange, clock) as ask:
+            symbols = find_symbols(patterns, exchange, store, ask, clock.now())
     options = SessionOptions(
         run_id=run.run_id,
-        symbols=settings.record.symbols,
+        symbols=symbols,
+        patterns=patterns if symbols != patterns else (),
         channels=settings.record.channels,
         sampling=Sampling(book.depth, book.interval // MILLISECOND, book.group),
         reorder_grace=okx.reorder_grace,

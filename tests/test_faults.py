@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import resource
 import signal
+import sys
+import time
 from collections import Counter
 from pathlib import Path
 from random import Random
@@ -48,6 +51,38 @@ def test_after_a_mix_of_faults_the_store_equals_the_truth(
         finish(scene, recording, url)
         check(scene, url)
         assert_polite(scene.server.seen)
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read from /proc")
+@pytest.mark.parametrize(
+    "seconds", [pytest.param(600, marks=[pytest.mark.soak, pytest.mark.timeout(900)])], ids=["ten minutes"]
+)
+def test_memory_stays_flat_through_ten_minutes_of_faults(
+    tmp_path: Path, seconds: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng = Random(6)
+    with recorded_scene(tmp_path, 6, 300 * seconds) as (scene, recording, url):
+        begun, samples = time.monotonic(), []
+        while (elapsed := time.monotonic() - begun) < seconds:
+            FAULTS[rng.choice(list(FAULTS))](scene)
+            for _ in range(20):
+                scene.go(5)
+                time.sleep(0.05)  # the market's own pace
+            samples.append((elapsed, resident(recording.process.pid)))
+        finish(scene, recording, url)
+        check(scene, url)
+    early = max(size for elapsed, size in samples if 90 <= elapsed <= 150)
+    late = max(size for elapsed, size in samples if elapsed > seconds - 60)
+    with capsys.disabled():
+        sys.stdout.write(f"\n{len(samples)} faults; RSS {early / 2**20:.1f} MiB after 2 minutes, ")
+        sys.stdout.write(f"{late / 2**20:.1f} MiB after {seconds // 60} ({late / early - 1:+.1%}) ")
+    assert late <= 1.05 * early
+
+
+def resident(pid: int) -> int:
+    """Return the bytes of memory that a process holds."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * resource.getpagesize()
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT], ids=["killed", "stopped"])
