@@ -166,6 +166,7 @@ def _series_table(rows: list[SeriesStatus]) -> Table:
 
 def _continuity_table(rows: Sequence[Continuity]) -> Table:
     table = _table("channel", "verified", "clean", "missing", "filled", "absent", "unrecoverable")
+    table.collapse_padding = True  # a usual symbol leaves 80 columns no more room
     for row in rows:
         told = row.coverage
         counts = (told.missing, told.filled, told.absent, told.unrecoverable)

@@ -22,9 +22,10 @@ import pytest
 
 from cryptofeed_cli import logs
 from cryptofeed_cli.clock import SECOND
+from cryptofeed_cli.coverage import Coverage
 from cryptofeed_cli.dashboard import draw_status, live_view, print_report
 from cryptofeed_cli.recorder import State, SymbolView, View
-from cryptofeed_cli.status import RecorderStatus, SeriesStatus, Status
+from cryptofeed_cli.status import Continuity, RecorderStatus, SeriesStatus, Status
 from cryptofeed_cli.stores import open_store
 from cryptofeed_cli.stores.base import Written
 from cryptofeed_cli.types import KINDS
@@ -284,11 +285,15 @@ def test_a_usual_status_fits_80_columns(
     status: Status, terminal: Callable[..., Terminal], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "stdout", terminal(80))
-    usual = msgspec.structs.replace(status, recorders=status.recorders[:1], series=status.series[:1], rejects={})
+    complete = Continuity("OKX", "BTC-USDT-SWAP", "book_updates", Coverage(100.0, 99.99, 0, 0, 0, 12))
+    usual = msgspec.structs.replace(
+        status, recorders=status.recorders[:1], series=status.series[:1], rejects={}, continuity=[complete]
+    )
     lines = SEQUENCE.sub("", draw_status(usual)).splitlines()
 
     assert max(map(len, lines)) <= 80
     assert not any("\u2026" in line for line in lines)
+    assert "BTC-USDT-SWAP book_updates 100.00 % 99.99 %       0      0      0            12" in lines
     assert any("2026-11-22T12:00:00" in line and "123,456,789" in line for line in lines)
 
 
