@@ -209,6 +209,43 @@ def test_no_hole_goes_unrecorded_however_many_come_at_once(trades: Trades) -> No
 # The witness
 
 
+def test_ids_that_fall_back_later_on_are_unproven_and_followed_from_there(trades: Trades) -> None:
+    trades.come(1000, 1001)
+    trades.stream.take([trade(5, 60_000), trade(6, 60_001), trade(9, 60_002)], trades.stage.now)
+    trades.wait()
+    assert trades.gaps() == [
+        ("unproven", None, None, None, 0, "unrecoverable"), ("trade_ids", "7", "8", 2, 0, "open")
+    ]  # fmt: skip
+    unproven = trades.stage.gaps()[0]
+    assert (unproven.start, unproven.end) == (2001, 60_000)
+
+
+def test_ids_that_fall_back_during_an_outage_make_it_unproven(trades: Trades) -> None:
+    trades.come(1000)
+    trades.disconnect()
+    trades.stream.take([trade(5, 60_000), trade(6, 60_001)], trades.stage.now)
+    trades.wait()
+    assert trades.gaps() == [("unproven", None, None, None, 0, "unrecoverable")]
+
+
+def test_a_trade_that_was_missed_may_come_however_late(trades: Trades) -> None:
+    trades.come(1000, 1002)
+    trades.wait()
+    trades.stream.take([trade(1001, 60_000)], trades.stage.now)
+    assert trades.gaps() == [("trade_ids", "1001", "1001", 1, 1, "filled")]
+
+
+def test_ids_that_jump_further_than_trades_can_come_are_unproven(stage: Stage) -> None:
+    asked: list[tuple[str, int, int]] = []
+    stream = TradeStream(
+        SYMBOL, stage.ledger, stage.emitted.append, GRACE, want=lambda *hole: asked.append(hole), limit=None
+    )
+    stream.take([trade(5, 1000), trade(1_000_000, 1500)], stage.now)
+    stream.check(stage.later(GRACE))
+    assert stage.outcomes() == [("unproven", "6", "999999", None, 0, "unrecoverable")]
+    assert asked == []
+
+
 def test_the_witness_alone_follows_the_ids(trades: Trades) -> None:
     trades.stream.witness([Fold(5, 7, 1007), Fold(8, 8, 1008), Fold(11, 14, 1014)], trades.stage.now)
     trades.wait()

@@ -14,6 +14,9 @@ from cryptofeed_cli.types import Fault, Gap, GapKind, Trade
 IMPLAUSIBLE_RATE = 10_000
 """Trades per second of one symbol that nobody has seen: ids that jump further were renumbered, not missed."""
 
+RENUMBERED_AFTER_MS = 10_000
+"""A trade this much later than the highest id known, with a lower id that nobody missed, was numbered anew."""
+
 Want = Callable[[str, int, int], object]
 """Asks for missing ids of a symbol: first and last."""
 
@@ -144,6 +147,8 @@ class TradeStream:
                 self._fill(hole)
 
     def _account(self, first: int, last: int, timestamp: int | None, now: Moment) -> None:
+        if self._is_renumbered(first, last, timestamp):
+            self._begin_anew(first, timestamp, now)
         known = self._ids.next
         if self._ids.is_full:
             self.check(now, final=True)
@@ -152,6 +157,30 @@ class TradeStream:
             self._arrived_late(first, min(last, known - 1), now)
         if self._outage is not None and (known is None or last >= known - 1):
             self._end_outage(self._outage, hole, timestamp, now)
+
+    def _is_renumbered(self, first: int, last: int, timestamp: int | None) -> bool:
+        """Tell whether ids fell back: a relisting, say."""
+        known, before = self._ids.next, self._ids.timestamp
+        if known is None or last >= known or before is None or timestamp is None:
+            return False
+        missed = any(low <= last and first <= high for hole in self._ids.holes for low, high in hole.ranges)
+        return timestamp - before > RENUMBERED_AFTER_MS and not missed
+
+    def _begin_anew(self, first: int, timestamp: int | None, now: Moment) -> None:
+        self.check(now, final=True)
+        before = self._ids.timestamp
+        if self._outage is not None:
+            self._ledger.amend(
+                self._outage, now.at, end=timestamp, kind="unproven", status="unrecoverable", reason=_FELL_BACK
+            )
+            self._ledger.finish(self._outage)
+            self._outage = None
+        else:
+            self._ledger.open(
+                "unproven", self._symbol, "trades", fault="venue", reason=_FELL_BACK, at=now.at, start=before,
+                end=timestamp, status="unrecoverable",
+            )  # fmt: skip
+        self._ids.next, self._ids.timestamp = first, timestamp
 
     def _arrived_late(self, first: int, last: int, now: Moment) -> None:
         reclaimed = self._ids.reclaim(first, last)
@@ -192,6 +221,7 @@ class TradeStream:
                 self._want(self._symbol, first, last)
 
 
+_FELL_BACK = "the ids fell back: they were renumbered and are not comparable"
 _RENUMBERED = "the ids jumped further than trades can come: they are not comparable"
 
 
