@@ -17,6 +17,8 @@ Row = dict[str, Any]
 PUBLIC, BUSINESS = "/ws/v5/public", "/ws/v5/business"
 PATHS = {"tickers": PUBLIC, "trades": PUBLIC, "books": PUBLIC, "trades-all": BUSINESS}
 """Every channel served, and on which socket."""
+REACH = 100
+"""How far from the price, in tenths, a made-up book has levels."""
 SEQUENCE_STEPS = (7, 12, 13, 20, 45, 93)
 
 
@@ -187,6 +189,8 @@ class _Walk:
         self._trade_id = rng.randrange(10**6, 10**9)
         self._last = self._at(0)
         """The price of the last trade."""
+        self._levels: dict[str, set[int]] = {"asks": set(), "bids": set()}
+        """The prices, in tenths, at which there is something."""
 
     def step(self, channel: str, time: str, action: str | None) -> Row:
         self._price += self._rng.randrange(-3, 4)
@@ -199,15 +203,25 @@ class _Walk:
             return self._ticker(time)
         distances = range(1, 21) if action == "snapshot" else (self._rng.randrange(1, 21),)
         return {
-            "asks": [self._level(distance, action) for distance in distances],
-            "bids": [self._level(-distance, action) for distance in distances],
+            "asks": [self._level("asks", distance, action) for distance in distances] + self._far("asks"),
+            "bids": [self._level("bids", -distance, action) for distance in distances] + self._far("bids"),
             "ts": time,
             "checksum": 0,
         }
 
-    def _level(self, distance: int, action: str | None) -> list[str]:
+    def _level(self, side: str, distance: int, action: str | None) -> list[str]:
         size = self._rng.randrange(1 if action == "snapshot" else 0, 100)
+        if size:
+            self._levels[side].add(self._price + distance)
+        else:
+            self._levels[side].discard(self._price + distance)
         return [self._at(distance), str(size), "0", str(min(size, 3))]
+
+    def _far(self, side: str) -> list[list[str]]:
+        """Take away what is far from the price: a book has no more levels than its channel shows."""
+        far = sorted(price for price in self._levels[side] if abs(price - self._price) > REACH)
+        self._levels[side].difference_update(far)
+        return [[self._at(price - self._price), "0", "0", "0"] for price in far]
 
     def _ticker(self, time: str) -> Row:
         prices = {"last": self._last, "askPx": self._at(1), "bidPx": self._at(-1)}
