@@ -12,7 +12,9 @@ import msgspec
 from cryptofeed_cli.types import Fault, Gap, GapKind, GapStatus
 
 KEPT = 10_000
-"""How many gaps are kept in memory for amending, and how many for opening again; the oldest is forgotten first."""
+"""How many gaps are kept in memory for amending; the oldest is forgotten first."""
+KEPT_FINISHED = 1_000
+"""How many are kept for opening again: one that does has lost nothing since, so it was finished just now."""
 
 
 def gap_id(exchange: str, symbol: str, channel: str, kind: GapKind, lower_bound: str) -> str:
@@ -103,10 +105,10 @@ class Ledger:
         gap = self._unfinished.pop(identity, None)
         self._absent.pop(identity, None)
         if gap is not None:
-            _keep(self._finished, identity, gap.revision)
+            _keep(self._finished, identity, gap.revision, KEPT_FINISHED)
 
 
-def _keep(kept: dict[str, Any], key: str, value: Any) -> None:
-    if len(kept) >= KEPT:
+def _keep(kept: dict[str, Any], key: str, value: Any, most: int = KEPT) -> None:
+    if len(kept) >= most:
         del kept[next(iter(kept))]
     kept[key] = value
