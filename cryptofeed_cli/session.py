@@ -378,6 +378,9 @@ class Session:
         topic = Topic(self._book_channel, symbol)
         carrier = self._carriers.best(topic)
         if carrier is not None:
+            # What it brings from now on does not follow what it brought before: another one may fill what is between.
+            self._openings += 1
+            carrier.carrier = self._openings
             carrier.renew(topic, now)
 
     def _splice(self, snapshot: BookUpdate, now: Moment) -> bool:
