@@ -31,15 +31,19 @@ class Link(Enum):
     EARLY = auto()
     """What it follows has not come (yet)."""
     AHEAD = auto()
-    """A snapshot that another subscription begins with, of a book that the chain has yet to come to."""
+    """A snapshot that another subscription begins with, of a book that the chain has yet to come to: `hold` it."""
     USELESS = auto()
     """The chain is broken, or has not begun: only a snapshot helps."""
+
+
+Carried = tuple[BookUpdate, int]
+"""An update, and which subscription brought it."""
 
 
 class Chain:
     """Judges updates one by one. The caller applies what is judged to follow and keeps the rest away."""
 
-    __slots__ = ("_carrier", "_held", "_seen", "_spliced", "_time", "held_since", "last")
+    __slots__ = ("_ahead", "_carrier", "_held", "_seen", "_spliced", "_time", "held_since", "last")
 
     def __init__(self) -> None:
         self.last: int | None = None
@@ -51,8 +55,10 @@ class Chain:
         self._spliced = False
         """It is a snapshot from elsewhere, which may stand in the middle of what an update covers."""
         self.held_since: int | None = None
-        """Monotonic time of the first update that waits; None: none does."""
-        self._held: OrderedDict[int | None, BookUpdate] = OrderedDict()
+        """Monotonic time of the first update or snapshot that waits; None: none does."""
+        self._held: OrderedDict[int | None, Carried] = OrderedDict()
+        self._ahead: Carried | None = None
+        """The newest snapshot of a book that the chain has yet to come to."""
         self._seen: OrderedDict[tuple[int | None, int], None] = OrderedDict()
 
     def judge(self, update: BookUpdate, carrier: int = 0) -> Link:
@@ -82,19 +88,18 @@ class Chain:
         self._spliced = True
 
     def _judge_snapshot(self, snapshot: BookUpdate, carrier: int) -> Link:
-        last, sequence = self.last, snapshot.sequence
-        if last is not None and carrier != self._carrier:
-            # Another subscription begins while this one holds: one that is behind adds nothing, and one that is ahead
+        if self.last is not None and carrier != self._carrier:
+            # Another subscription begins while the chain holds: one that is behind adds nothing, and one that is ahead
             # is waited for.
-            if sequence == last or self._is_past(snapshot):
-                return Link.DUPLICATE
-            if sequence > last:
-                return Link.AHEAD
+            return Link.DUPLICATE if self._is_behind(snapshot) else Link.AHEAD
         self._advance(snapshot, carrier)
         return Link.SNAPSHOT
 
     def _advance(self, update: BookUpdate, carrier: int | None) -> None:
         self.last, self._time, self._carrier, self._spliced = update.sequence, update.timestamp, carrier, False
+        if self._ahead is not None and self._is_behind(self._ahead[0]):
+            self._ahead = None  # others brought everything up to it
+            self._rest()
         self._seen[(update.prev_sequence, update.sequence)] = None
         if len(self._seen) > REMEMBERED:
             self._seen.popitem(last=False)
@@ -105,30 +110,53 @@ class Chain:
 
     def _is_past(self, update: BookUpdate) -> bool:
         """Tell whether a slower subscription repeats what came before all that is remembered."""
-        if self.last is None or update.sequence > self.last:
-            return False
-        if self._spliced:  # a book out of a cache may bear an earlier time than what it contains
-            return True
-        return self._time is not None and update.timestamp is not None and update.timestamp <= self._time
+        last, time, before = self.last, update.timestamp, self._time
+        if last is None or self._spliced or time is None or before is None:
+            return last is not None and self._spliced and update.sequence <= last
+        return time < before or (time == before and update.sequence <= last)
 
-    def hold(self, update: BookUpdate, monotonic: int) -> bool:
-        """Keep an early update until what it follows comes; return False when there is no room for it."""
+    def _is_behind(self, snapshot: BookUpdate) -> bool:
+        """Tell whether a snapshot shows a book that the chain has come to already."""
+        last, sequence, time, before = self.last, snapshot.sequence, snapshot.timestamp, self._time
+        if last is None or sequence == last:
+            return last is not None
+        # After a renumbering only the time tells; a book out of a cache may bear an earlier one than what it contains.
+        if time is None or before is None or time == before or self._spliced:
+            return sequence < last
+        return time < before
+
+    def hold(self, update: BookUpdate, carrier: int, monotonic: int) -> bool:
+        """Keep an early update, or a snapshot that is ahead, until the chain comes to it; return False if it is full.
+
+        Of several snapshots the newest is kept. A snapshot by itself does not make time run: who brought the chain so
+        far will bring the rest, unless it is gone (`hasten`).
+        """
+        if update.action == "snapshot":
+            self._ahead = (update, carrier)
+            return True
         if len(self._held) >= HELD:
             return False
-        if self.held_since is None:
-            self.held_since = monotonic
         rival = self._held.get(update.prev_sequence)
         # A heartbeat and the update after it follow the same sequence; only the update is worth waiting for.
-        if rival is None or rival.sequence == rival.prev_sequence:
-            self._held[update.prev_sequence] = update
+        if rival is None or rival[0].sequence == rival[0].prev_sequence:
+            self._held[update.prev_sequence] = (update, carrier)
+        if self.held_since is None:
+            self.held_since = monotonic
         return True
 
-    def next_held(self) -> BookUpdate | None:
+    def hasten(self, monotonic: int) -> None:
+        """One subscription less brings what a snapshot waits for: let its time run."""
+        if self._ahead is not None and self.held_since is None:
+            self.held_since = monotonic
+
+    def next_held(self) -> Carried | None:
         """Give back the held update that follows now, if it is there."""
-        update = self._held.pop(self.last, None)
-        if not self._held:
-            self.held_since = None
-        return update
+        carried = self._held.pop(self.last, None)
+        time = None if carried is None else carried[0].timestamp
+        if time is not None and self._time is not None and time < self._time:
+            carried = None  # what follows the same number, but one from before a renumbering
+        self._rest()
+        return carried
 
     def break_off(self) -> BookUpdate | None:
         """Give up: only a snapshot is judged well from now on. Return the first update that waited in vain."""
@@ -136,11 +164,28 @@ class Chain:
         return self.let_go()
 
     def let_go(self) -> BookUpdate | None:
-        """Hold no update any longer; return the first one that waited in vain."""
-        first = next(iter(self._held.values()), None)
+        """Hold nothing any longer; return the first update that waited in vain, or else the snapshot that did."""
+        first, _ = next(iter(self._held.values()), None) or self._ahead or (None, 0)
         self._held.clear()
-        self.held_since = None
+        self._ahead = self.held_since = None
         return first
+
+    def leap(self, monotonic: int) -> BookUpdate | None:
+        """Give up what is missing and go on from the snapshot that waited for it, if one did; return that.
+
+        Updates that are still early then are held on.
+        """
+        if self._ahead is None:
+            return None
+        (snapshot, carrier), self._ahead = self._ahead, None
+        self._advance(snapshot, carrier)
+        self.held_since = monotonic
+        self._rest()
+        return snapshot
+
+    def _rest(self) -> None:
+        if not self._held and self._ahead is None:
+            self.held_since = None
 
     def _is_known(self, previous: int | None, sequence: int) -> bool:
         if previous == sequence:  # a heartbeat that another connection was slower to deliver

@@ -54,7 +54,9 @@ class Connection:
         self.number = number
         self.shard = shard
         self.carrier = 0
-        """Which of all subscriptions this is: a new one every time the socket is opened."""
+        """Which of all openings of sockets this is."""
+        self.carriers: dict[str, int] = {}
+        """By symbol which of all subscriptions its book comes by, where it was acknowledged or asked for anew since."""
         self.endpoint = endpoint
         self.topics = list(topics)
         self.up = False
@@ -82,6 +84,7 @@ class Connection:
         self.last_heard = now.monotonic
         self._pinged = None
         self._sent.clear()
+        self.carriers.clear()
         self.subscribe(self.topics, now)
 
     def closed(self) -> None:

@@ -26,6 +26,7 @@ from cryptofeed_cli.exchanges.base import (
     Refused,
     Subscribed,
     Topic,
+    Unsubscribed,
 )
 from cryptofeed_cli.feeds.base import Action, Answer, Closed, Event, Frame, Opened, Reset, Tick
 from cryptofeed_cli.gaps import Ledger
@@ -35,7 +36,7 @@ from cryptofeed_cli.recovery import Recovery
 from cryptofeed_cli.rejects import Rejects
 from cryptofeed_cli.resync import Resync
 from cryptofeed_cli.steps import Steps
-from cryptofeed_cli.streams import Sampling, Streams
+from cryptofeed_cli.streams import BookStream, Sampling, Streams
 from cryptofeed_cli.streams.trades import Want
 from cryptofeed_cli.symbols import resolve
 from cryptofeed_cli.types import BookUpdate, Fault, GapKind, Instrument, MarketRecord, Source
@@ -108,7 +109,7 @@ class Session:
         self._recovery.follow(self._streams["live"])
         self._pasts = pasts or {}
         self._connections = self._carriers.by_number
-        self._openings = 0
+        self._carrier_count = 0
         self._unreachable: set[int] = set()
         self._book_channel = exchange.capabilities.wires["book_updates"].channel
         self._resync = Resync(exchange, act, ask, self._renew_book, self._splice, say)
@@ -150,7 +151,8 @@ class Session:
             if takers is None:
                 self._control(message, connection, event)
             elif (stream := takers.get(message.symbol)) is not None:  # type: ignore[union-attr]
-                stream.take(message.records, event, connection.carrier)  # type: ignore[union-attr]
+                carrier = connection.carriers.get(message.symbol, connection.carrier)  # type: ignore[union-attr]
+                stream.take(message.records, event, carrier)  # type: ignore[union-attr]
             else:
                 self.rejects.keep(event.data, _UNASKED, event.at)
 
@@ -257,6 +259,9 @@ class Session:
                 self.rejects.keep(frame.data, _UNASKED, frame.at)
             case Subscribed():
                 connection.subscribed(message.topic, frame)
+                self._carry(message.topic, connection)
+            case Unsubscribed():
+                self._carry(message.topic, connection)
             case Refused():
                 self._refused(message, connection, frame)
             case Notice():
@@ -284,8 +289,8 @@ class Session:
         self._unreachable.discard(event.connection)
         self._say("info", f"connected to {self.exchange} {connection.endpoint}")
         connection.takers = self._streams[source].by_message
-        self._openings += 1
-        connection.carrier = self._openings
+        self._carrier_count += 1
+        connection.carrier = self._carrier_count
         connection.opened(source, event)
         for topic in connection.topics:
             if topic.channel == self._book_channel:
@@ -318,6 +323,8 @@ class Session:
             stream = self._streams[lost.source].of(topic)
             if stream is not None and not self._carriers.carried(topic, now.monotonic, lost.source):
                 stream.interrupt(kind, fault, reason, now)
+            elif isinstance(stream, BookStream):
+                stream.narrow(now)
 
     def _next_request(self) -> int:
         self._requests += 1
@@ -378,10 +385,18 @@ class Session:
         topic = Topic(self._book_channel, symbol)
         carrier = self._carriers.best(topic)
         if carrier is not None:
-            # What it brings from now on does not follow what it brought before: another one may fill what is between.
-            self._openings += 1
-            carrier.carrier = self._openings
+            self._carry(topic, carrier)
             carrier.renew(topic, now)
+
+    def _carry(self, topic: Topic, connection: Connection) -> None:
+        """A subscription begins: what it brings does not follow what came on this connection before.
+
+        Called when a book is asked for anew, and at both acknowledgements: the old updates come until the first one, and
+        the new snapshot may come before the second one.
+        """
+        if topic.channel == self._book_channel:
+            self._carrier_count += 1
+            connection.carriers[topic.symbol] = self._carrier_count
 
     def _splice(self, snapshot: BookUpdate, now: Moment) -> bool:
         book = self.streams.books.get(snapshot.symbol)

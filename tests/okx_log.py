@@ -8,6 +8,10 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 
+PATIENCE = 60.0
+"""Seconds: machines are slow and shared, and what comes in time is waited for no longer."""
+
+
 class Seen(NamedTuple):
     """Something a client did, or the server with its door."""
 
@@ -66,7 +70,7 @@ class Log:
         path: str | None = None,
         count: int = 1,
         since: int = 0,
-        timeout: float = 10.0,
+        timeout: float = PATIENCE,
     ) -> list[Seen]:
         """Wait until clients did something ``count`` times since ``seen[since]``; return those; fail the test if not.
 
@@ -84,7 +88,7 @@ class Log:
             return matching()
 
     def wait_until(
-        self, predicate: Callable[[], bool], *, timeout: float = 10.0, what: str = "what was waited for"
+        self, predicate: Callable[[], bool], *, timeout: float = PATIENCE, what: str = "what was waited for"
     ) -> None:
         """Wait until ``predicate()``, asked again whenever a client did something; fail the test if it never holds."""
         with self.changed:

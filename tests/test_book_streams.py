@@ -242,6 +242,25 @@ def test_an_outage_of_books_is_unrecoverable_and_ends_with_the_next_snapshot(boo
     }
 
 
+@pytest.mark.parametrize(
+    "snapshot", [change(None, 20, 100), change(None, 10, 0)], ids=["the same book", "an earlier book"]
+)
+def test_an_outage_that_a_subscription_reaches_back_over_lost_nothing(books: Books, snapshot: BookUpdate) -> None:
+    books.come(change(None, 10, 0), change(10, 20, 100))
+    books.disconnect()
+    books.come(snapshot)
+    assert books.gaps() == [("disconnect", None, None, 0, 0, "filled")]
+    assert {gap.end for gap in books.stage.gaps()} == {START_MS + 100}
+
+
+def test_what_does_not_come_is_lost_up_to_the_snapshot_that_another_subscription_began_with(books: Books) -> None:
+    books.come(change(None, 10, 0))
+    books.stream.take([change(None, 40, 400), change(40, 50, 500)], books.stage.now, carrier=1)
+    books.wait()
+    assert books.recorded == [("snapshot", 10), ("snapshot", 40), ("update", 50)]
+    assert books.gaps() == [("sequence", "10", "40", None, 0, "unrecoverable")]
+
+
 def test_a_disconnect_of_a_broken_book_adds_no_second_gap(books: Books) -> None:
     books.come(change(None, 10), change(20, 30))
     books.disconnect()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from cryptofeed_cli.chain import HELD, REMEMBERED, Chain, Link
@@ -108,34 +109,34 @@ def test_held_updates_come_back_in_the_order_of_the_chain(chain: Chain) -> None:
     late = [update(50, 60), update(30, 40), update(40, 50)]
     for number, one in enumerate(late):
         assert chain.judge(one) is Link.EARLY
-        assert chain.hold(one, 100 + number)
+        assert chain.hold(one, 0, 100 + number)
     assert chain.held_since == 100
     assert chain.next_held() is None
     chain.judge(update(20, 30))
     released = []
     while (held := chain.next_held()) is not None:
-        assert chain.judge(held) is Link.FOLLOWS
-        released.append(held.sequence)
+        assert chain.judge(*held) is Link.FOLLOWS
+        released.append(held[0].sequence)
     assert released == [40, 50, 60]
     assert chain.held_since is None
 
 
 def test_an_early_heartbeat_does_not_displace_the_update_after_it(chain: Chain) -> None:
     for one in (heartbeat(30), update(30, 40), heartbeat(30)):
-        assert chain.hold(one, 100)
+        assert chain.hold(one, 0, 100)
     chain.judge(update(20, 30))
-    assert chain.next_held() == update(30, 40)
+    assert chain.next_held() == (update(30, 40), 0)
 
 
 def test_only_so_many_updates_are_held(chain: Chain) -> None:
     for number in range(HELD):
-        assert chain.hold(update(1000 + number, 1001 + number), 100)
-    assert not chain.hold(update(9000, 9001), 100)
+        assert chain.hold(update(1000 + number, 1001 + number), 0, 100)
+    assert not chain.hold(update(9000, 9001), 0, 100)
 
 
 def test_a_broken_chain_names_the_first_that_waited_and_needs_a_snapshot(chain: Chain) -> None:
-    chain.hold(update(40, 50), 100)
-    chain.hold(update(30, 40), 101)
+    chain.hold(update(40, 50), 0, 100)
+    chain.hold(update(30, 40), 0, 101)
     assert chain.break_off() == update(40, 50)
     assert chain.last is chain.held_since is None
     assert chain.judge(update(20, 30)) is Link.USELESS
@@ -144,8 +145,60 @@ def test_a_broken_chain_names_the_first_that_waited_and_needs_a_snapshot(chain: 
 
 
 def test_after_a_snapshot_what_was_held_can_be_let_go(chain: Chain) -> None:
-    chain.hold(update(30, 40), 100)
+    chain.hold(update(30, 40), 0, 100)
     chain.judge(snapshot(40))
     assert chain.let_go() == update(30, 40)
     assert chain.let_go() is None
     assert chain.held_since is None
+
+
+def test_what_another_subscription_begins_with_is_behind_or_ahead_by_its_time(chain: Chain) -> None:
+    chain.judge(update(20, 5, timestamp=100))  # renumbered
+    assert chain.judge(snapshot(20), carrier=1) is Link.DUPLICATE
+    assert chain.judge(msgspec.structs.replace(snapshot(5), timestamp=100), carrier=1) is Link.DUPLICATE
+    assert chain.judge(msgspec.structs.replace(snapshot(3), timestamp=200), carrier=1) is Link.AHEAD
+    assert chain.last == 5
+
+
+def test_the_same_subscription_may_begin_anew_at_any_time(chain: Chain) -> None:
+    assert chain.judge(snapshot(90)) is Link.SNAPSHOT
+    assert chain.last == 90
+
+
+def test_a_snapshot_that_is_ahead_is_forgotten_once_the_chain_comes_to_it(chain: Chain) -> None:
+    ahead = msgspec.structs.replace(snapshot(40), timestamp=2)
+    assert chain.judge(ahead, carrier=1) is Link.AHEAD
+    chain.hold(ahead, 1, 100)
+    chain.hasten(200)
+    assert chain.held_since == 200
+    chain.judge(update(20, 30, timestamp=2))
+    chain.judge(update(30, 40, timestamp=2))
+    assert chain.held_since is None
+    assert chain.leap(300) is None
+
+
+def test_while_whoever_brought_the_chain_is_there_a_snapshot_waits_for_as_long_as_it_takes(chain: Chain) -> None:
+    chain.hold(msgspec.structs.replace(snapshot(40), timestamp=2), 1, 100)
+    assert chain.held_since is None
+
+
+def test_when_the_missing_does_not_come_the_chain_goes_on_from_the_snapshot_that_waited(chain: Chain) -> None:
+    ahead = msgspec.structs.replace(snapshot(40), timestamp=2)
+    chain.hold(ahead, 1, 100)
+    chain.hold(update(40, 50, timestamp=3), 1, 110)
+    assert chain.leap(300) == ahead
+    assert chain.last == 40
+    assert chain.next_held() == (update(40, 50, timestamp=3), 1)
+
+
+def test_an_update_held_from_before_a_renumbering_is_not_taken_for_one_of_the_same_number_after_it(chain: Chain) -> None:
+    chain.hold(update(30, 40, timestamp=5), 1, 100)
+    chain.judge(update(20, 7, timestamp=10))
+    chain.judge(update(7, 30, timestamp=11))
+    assert chain.next_held() is None
+    assert chain.held_since is None
+
+
+def test_what_is_older_than_the_chain_is_a_duplicate_also_with_a_higher_number(chain: Chain) -> None:
+    chain.judge(update(20, 3, timestamp=10))
+    assert chain.judge(update(80, 90, timestamp=5), carrier=1) is Link.DUPLICATE

@@ -36,6 +36,8 @@ from tests.processes import COMMAND, PATIENCE, environment, query, wait_until
 STORE = "sqlite:////home/anna/.local/share/cryptofeed/market.db"
 USUAL = ("BTC-USDT-SWAP", "ETH-USDT-SWAP", "SOL-USDT")
 HOSTILE = "A\x1b[2J\x1b]0;owned\x07\x9b31mB\r\n\x08[red]C[/red]:smile:\u202e"
+CHANNELS = ("trades", "tickers", "orderbooks")
+"""What is recorded by default."""
 SEQUENCE = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
 
 
@@ -388,6 +390,12 @@ def tmux(tmp_path: Path) -> Iterator[Callable[..., Tmux]]:
         one("kill-server")
 
 
+def stored(directory: Path) -> set[tuple[str, str]]:
+    """Return the kind and symbol of everything that is in the default store of a directory."""
+    with closing(open_store(f"sqlite:///{directory}/market.db", writable=False)) as store:
+        return {(kind, series.symbol) for kind in CHANNELS for series in store.series(KINDS[kind])}
+
+
 @pytest.mark.parametrize(("columns", "lines", "count"), [(80, 24, 3), (160, 50, 3), (80, 24, 40)])
 def test_after_the_stop_the_screen_holds_the_report_and_no_debris(
     tmp_path: Path, tmux: Callable[..., Tmux], columns: int, lines: int, count: int
@@ -402,16 +410,16 @@ def test_after_the_stop_the_screen_holds_the_report_and_no_debris(
         server.play(generate(symbols, 3000, Random(1), 1_795_000_000_000))
         screen.wait_for(" LIVE ")
         screen.wait_for("connected to OKX")
+        wait_until(lambda: stored(tmp_path) == {(kind, symbol) for kind in CHANNELS for symbol in symbols}, "records")
         screen.type("C-c")
-        screen.wait_for(" rejects")
+        screen.wait_for("recorded 0:")
         wait_until(lambda: screen.screen[-1] == "$", "the prompt")
 
     command, *shown = screen.screen
     assert command == "$ . ./go"
-    assert shown[0].startswith("recorded 0:0")
+    assert shown[0].startswith("recorded 0:")
     assert [line.split()[0] for line in shown[1 : count + 2]] == ["symbol", *symbols]
     assert shown[count + 2].endswith(" stored, 0 duplicates, 0 conflicts, 0 rejects")
-    channels = ("trades", "tickers", "orderbooks")
     completeness = [line.split()[:2] for line in shown[count + 4 : -1]]
-    assert completeness == [[symbol, channel] for symbol in symbols for channel in channels]
+    assert completeness == [[symbol, channel] for symbol in symbols for channel in CHANNELS]
     assert screen("display", "-p", "#{cursor_flag}") == "1\n"

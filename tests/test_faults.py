@@ -27,18 +27,13 @@ def test_after_a_fault_the_store_equals_the_truth(tmp_path: Path, fault: str) ->
         check(scene, url)
 
 
-KNOWN = pytest.mark.xfail(
-    reason="with redundancy, about one mix in six ends with a snapshot and a gap that do not match", strict=False
-)
-
-
 @pytest.mark.parametrize(
     ("seed", "faults", "redundancy"),
     [
         (1, 40, 1),
-        pytest.param(2, 30, 2, marks=KNOWN),
+        (2, 30, 2),
         pytest.param(3, 300, 1, marks=[pytest.mark.soak, pytest.mark.timeout(600)]),
-        pytest.param(4, 300, 2, marks=[KNOWN, pytest.mark.soak, pytest.mark.timeout(600)]),
+        pytest.param(4, 300, 2, marks=[pytest.mark.soak, pytest.mark.timeout(600)]),
     ],
 )
 def test_after_a_mix_of_faults_the_store_equals_the_truth(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import socket
 import threading
+from contextlib import ExitStack
 import time
 
 import pytest
@@ -63,23 +64,44 @@ def test_two_processes_that_fail_together_do_not_return_together() -> None:
     assert [first.next() for _ in range(3)] != [second.next() for _ in range(3)]
 
 
-def test_the_limiter_lets_no_more_through_in_any_period() -> None:
-    clock, passed = SetClock(), []
+def test_the_limiter_lets_no_more_through_in_any_period_whenever_each_visit_is_counted() -> None:
+    clock, rng = SetClock(), random.Random(1)
     limiter = Limiter(3, SECOND, clock)
-    for _ in range(1000):
+    under_way: list[tuple[int, int, ExitStack]] = []
+    counted: list[int] = []
+    while len(counted) < 100:
+        for visit in [visit for visit in under_way if visit[1] <= clock.steady]:
+            under_way.remove(visit)
+            counted.append(rng.randrange(visit[0], visit[1] + 1))
+            visit[2].close()
         while limiter.enter() == 0:
-            passed.append(clock.steady)
+            stack = ExitStack()
+            stack.enter_context(limiter.visit())
+            under_way.append((clock.steady, clock.steady + rng.randrange(SECOND), stack))
         clock.steady += 7 * MILLISECOND
-    assert len(passed) > 15
-    assert all(later - earlier >= SECOND for earlier, later in zip(passed, passed[3:], strict=False))
+    counted.sort()
+    assert all(later - earlier >= SECOND for earlier, later in zip(counted, counted[3:], strict=False))
 
 
 def test_the_limiter_tells_how_long_to_wait() -> None:
     clock = SetClock()
     limiter = Limiter(1, SECOND, clock)
     assert limiter.enter() == 0
-    clock.steady = SECOND // 4
+    assert limiter.enter() > 0  # nobody knows how long the visit takes
+    with limiter.visit():
+        clock.steady = SECOND
+    clock.steady += SECOND // 4
     assert limiter.enter() == SECOND * 3 // 4
+
+
+def test_a_visit_that_fails_gives_its_place_back() -> None:
+    clock = SetClock()
+    limiter = Limiter(1, SECOND, clock)
+    assert limiter.enter() == 0
+    with pytest.raises(OSError, match="refused"), limiter.visit():
+        raise OSError("refused")
+    clock.steady += SECOND
+    assert limiter.enter() == 0
 
 
 def test_everything_is_taken_at_once_and_in_order() -> None:

@@ -36,7 +36,7 @@ class Watched:
         self.feed = feed
         self.events: list[Event] = []
 
-    def wait(self, kind: type[T], count: int = 1, timeout: float = 10.0) -> list[T]:
+    def wait(self, kind: type[T], count: int = 1, timeout: float = 60.0) -> list[T]:
         """Take until there were ``count`` events of a kind, and return them all; fail the test if they never come."""
         deadline = time.monotonic() + timeout
         while len(found := self.all(kind)) < count:
@@ -95,7 +95,7 @@ def watching(
 
 
 def wait_until(predicate: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not predicate():
         assert time.monotonic() < deadline
         time.sleep(0.001)
@@ -372,7 +372,7 @@ def test_a_full_queue_pushes_back_and_loses_nothing(server: OkxServer) -> None:
         live.subscribe(server, 1, ("trades-all", "BTC-USDT"))
         live.wait(Frame)
         server.play(tape)
-        frames = live.wait(Frame, 1 + len(tape), timeout=30)
+        frames = live.wait(Frame, 1 + len(tape), timeout=60)
         depth = live.feed.depth()
     ids = [json.loads(frame.data)["data"][0]["tradeId"] for frame in frames[1:]]
     assert ids == [push.row["tradeId"] for push in tape]

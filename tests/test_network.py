@@ -13,18 +13,18 @@ from tests.okx_server import OkxServer
 
 
 def test_a_dialed_socket_sends_at_once_and_is_kept_alive() -> None:
-    with OkxServer() as server, Dialer().connect("127.0.0.1", server.port, timeout=5) as sock:
+    with OkxServer() as server, Dialer().connect("127.0.0.1", server.port, timeout=30) as sock:
         assert sock.getpeername() == ("127.0.0.1", server.port)
         assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
         assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
-        assert sock.gettimeout() == 5
+        assert sock.gettimeout() == 30
 
 
 def test_a_refused_connection_says_where_and_why_and_may_be_tried_again() -> None:
     with OkxServer() as server:
         server.refuse_connections()
         with pytest.raises(DialFailed) as failure:
-            Dialer().connect("127.0.0.1", server.port, timeout=5)
+            Dialer().connect("127.0.0.1", server.port, timeout=30)
     assert str(failure.value) == f"cannot connect to 127.0.0.1:{server.port}: connection refused"
     assert failure.value.transient
     assert isinstance(failure.value, ExchangeError)
@@ -32,7 +32,7 @@ def test_a_refused_connection_says_where_and_why_and_may_be_tried_again() -> Non
 
 def test_a_host_name_that_cannot_be_one_is_a_failed_dial() -> None:
     with pytest.raises(DialFailed, match="the name does not resolve"):
-        Dialer().connect("a" * 64 + ".example", 443, timeout=5)
+        Dialer().connect("a" * 64 + ".example", 443, timeout=30)
 
 
 def test_a_handshake_that_never_comes_times_out() -> None:
@@ -48,17 +48,17 @@ def test_a_certificate_of_the_ca_file_is_trusted_for_its_own_name(tmp_path: Path
     certificate, context = make_certificate(tmp_path)
     dialer = Dialer(ca_file=str(certificate))
     with OkxServer(tls=context) as server:
-        with dialer.tls(dialer.connect("127.0.0.1", server.port, timeout=5), "127.0.0.1") as sock:
+        with dialer.tls(dialer.connect("127.0.0.1", server.port, timeout=30), "127.0.0.1") as sock:
             assert sock.version() is not None
         with pytest.raises(DialFailed, match=r"its TLS certificate is not trusted .*; set network\.ca_file"):
-            dialer.tls(dialer.connect("127.0.0.1", server.port, timeout=5), "other.example")
+            dialer.tls(dialer.connect("127.0.0.1", server.port, timeout=30), "other.example")
 
 
 def test_a_certificate_nobody_vouches_for_is_refused(tmp_path: Path) -> None:
     _, context = make_certificate(tmp_path)
     dialer = Dialer()
     with OkxServer(tls=context) as server, pytest.raises(DialFailed, match="not trusted"):
-        dialer.tls(dialer.connect("127.0.0.1", server.port, timeout=5), "127.0.0.1")
+        dialer.tls(dialer.connect("127.0.0.1", server.port, timeout=30), "127.0.0.1")
 
 
 @pytest.mark.parametrize("content", [None, b"no certificate\n"])

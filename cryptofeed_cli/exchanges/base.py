@@ -99,6 +99,12 @@ class Subscribed(msgspec.Struct, frozen=True, gc=False):
     topic: Topic
 
 
+class Unsubscribed(msgspec.Struct, frozen=True, gc=False):
+    """The exchange ended one topic, as asked: nothing more comes of that subscription."""
+
+    topic: Topic
+
+
 class Verdict(StrEnum):
     """What a refusal means for what was asked."""
 
@@ -135,7 +141,7 @@ class Ignored(msgspec.Struct, frozen=True, gc=False):
     """Understood, and of no use to us."""
 
 
-Message = Trades | Tickers | Books | Folds | Subscribed | Refused | Notice | Pong | Ignored
+Message = Trades | Tickers | Books | Folds | Subscribed | Unsubscribed | Refused | Notice | Pong | Ignored
 
 
 class Maintenance(msgspec.Struct, frozen=True):

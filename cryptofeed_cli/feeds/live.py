@@ -32,8 +32,8 @@ MAX_MESSAGE_BYTES = 16 << 20
 """Hundreds of times the largest book; more than this is not a message but an attack on our memory."""
 
 _PORTS = {"ws": 80, "wss": 443}
-# The exchange counts connects per second as they arrive; the margin is for what the way there does to their spacing.
-_CONNECT_PERIOD = SECOND + SECOND // 10
+_CONNECT_PERIOD = SECOND + SECOND // 100
+"""A second of the exchange's clock, whose seconds may be a little longer than ours."""
 _JOIN_TIME = SECOND
 _MAX_REASON = 240
 # What websocket-client raises on hostile bytes: its own errors, and what slips through its parsers.
@@ -224,15 +224,21 @@ class _Connection:
 
     def _enter(self) -> bool:
         """Wait until the limit on connects lets this one through; False: dropped meanwhile."""
-        while not self._dropped.is_set() and (wait := self._limiter.enter()):
+        while not self._dropped.is_set():
+            wait = self._limiter.enter()
+            if not wait:
+                return True
             self._dropped.wait(wait / SECOND)
-        return not self._dropped.is_set()
+        return False
 
     def _live_once(self, target: _Target) -> tuple[int | None, str]:
         """Connect, receive until the end, and return its close code and reason."""
         try:
-            with contextlib.closing(self._dial(target)) as stream:
-                return self._receive(self._upgrade(target, stream), stream)
+            with contextlib.ExitStack() as opened:
+                with self._limiter.visit():
+                    stream = opened.enter_context(contextlib.closing(self._dial(target)))
+                    socket = self._upgrade(target, stream)
+                return self._receive(socket, stream)
         except DialFailed as exc:
             return None, str(exc)
         except _BROKEN as exc:

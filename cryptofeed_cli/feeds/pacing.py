@@ -5,8 +5,13 @@ from __future__ import annotations
 import random
 import threading
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-from cryptofeed_cli.clock import Clock
+from cryptofeed_cli.clock import MILLISECOND, Clock
+
+_ASK_AGAIN = 50 * MILLISECOND
+"""While all places are taken by visits whose end nobody knows."""
 
 
 class Backoff:
@@ -31,19 +36,37 @@ class Backoff:
 
 
 class Limiter:
-    """Lets at most ``places`` through in any ``period`` nanoseconds, whichever thread asks."""
+    """Lets at most ``places`` through in any ``period`` nanoseconds, as whoever is behind it counts them.
+
+    That one counts a visit at some moment between `enter` and the end of `visit`, however long the way there is; so a
+    place is free again only ``period`` after the end.
+    """
 
     def __init__(self, places: int, period: int, clock: Clock) -> None:
-        self._passed: deque[int] = deque(maxlen=places)
+        self._places = places
         self._period = period
         self._clock = clock
         self._lock = threading.Lock()
+        self._under_way = 0
+        self._ended: deque[int] = deque(maxlen=places)
 
     def enter(self) -> int:
-        """Return 0 and take a place, or the nanoseconds after which to ask again."""
+        """Return 0 and take a place, to be given back by `visit`, or the nanoseconds after which to ask again."""
         with self._lock:
             now = self._clock.monotonic()
-            if len(self._passed) == self._passed.maxlen and (wait := self._passed[0] + self._period - now) > 0:
-                return wait
-            self._passed.append(now)
-            return 0
+            while self._ended and now - self._ended[0] >= self._period:
+                self._ended.popleft()
+            if self._under_way + len(self._ended) < self._places:
+                self._under_way += 1
+                return 0
+            return self._ended[0] + self._period - now if self._ended else _ASK_AGAIN
+
+    @contextmanager
+    def visit(self) -> Iterator[None]:
+        """Give the place back when the block ends."""
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._under_way -= 1
+                self._ended.append(self._clock.monotonic())

@@ -89,8 +89,12 @@ class BookStream:
         self.heard = now.monotonic
         for update in updates:
             self._judge(update, now, carrier)
-            while self._chain.held_since is not None and (held := self._chain.next_held()) is not None:
-                self._judge(held, now, carrier)
+            if self._chain.held_since is not None:
+                self._take_held(now)
+
+    def _take_held(self, now: Moment) -> None:
+        while (held := self._chain.next_held()) is not None:
+            self._judge(held[0], now, held[1])
 
     def splice(self, snapshot: BookUpdate, now: Moment) -> bool:
         """Go on from a snapshot out of REST and the updates that came meanwhile; return False if it is too old."""
@@ -110,10 +114,10 @@ class BookStream:
                 self._pass(update.timestamp)
             case Link.SNAPSHOT:
                 self._start(update, now)
-            case Link.EARLY:
-                if not self._chain.hold(update, now.monotonic):
-                    self._record_break(self._chain.break_off(), now)
-            case Link.DUPLICATE | Link.AHEAD:
+            case Link.EARLY | Link.AHEAD:
+                if not self._chain.hold(update, carrier, now.monotonic):
+                    self._break(now)
+            case Link.DUPLICATE:
                 self.duplicates += 1
             case Link.USELESS:
                 self.swallowed += 1
@@ -132,10 +136,32 @@ class BookStream:
         if changed and self._sampled and not self._sampling.interval_ms:
             self._sample()
 
+    def _break(self, now: Moment) -> None:
+        """What waits will not get what it waits for: go on from a snapshot, if one is among it, or stand still."""
+        last = self.last
+        snapshot = self._chain.leap(now.monotonic)
+        if snapshot is None:
+            self._record_break(self._chain.break_off(), now)
+            return
+        first = None if last is None else str(last.sequence)
+        self._lose(
+            "sequence", "venue", _BROKEN, now, None if last is None else last.timestamp,
+            first=first, last=str(snapshot.sequence),
+        )  # fmt: skip
+        self._begin(snapshot, now)
+        self._take_held(now)
+
     def _start(self, snapshot: BookUpdate, now: Moment) -> None:
         self._record_break(self._chain.let_go(), now)
+        self._begin(snapshot, now)
+
+    def _begin(self, snapshot: BookUpdate, now: Moment) -> None:
+        last = self.last
         for gap in self._gaps:
-            self._ledger.amend(gap, now.at, end=snapshot.timestamp, status="unrecoverable")
+            if last is not None and _repeats(snapshot, last):
+                self._ledger.amend(gap, now.at, end=last.timestamp, missing=0, status="filled")
+            else:
+                self._ledger.amend(gap, now.at, end=snapshot.timestamp, status="unrecoverable")
             self._ledger.finish(gap)
         self._gaps.clear()
         self._buffer.clear()
@@ -187,10 +213,10 @@ class BookStream:
         """Record what is missing between the last update and one that waited for it in vain."""
         if early is None or self.last is None:
             return
-        found = None if early.prev_sequence is None else str(early.prev_sequence)
+        found = early.sequence if early.action == "snapshot" else early.prev_sequence
         self._lose(
-            "sequence", "venue", "the sequence chain broke on an open connection", now,
-            self.last.timestamp, first=str(self.last.sequence), last=found,
+            "sequence", "venue", _BROKEN, now, self.last.timestamp,
+            first=str(self.last.sequence), last=None if found is None else str(found),
         )  # fmt: skip
 
     def _lose(
@@ -217,9 +243,28 @@ class BookStream:
         if self.last is not None:
             self._lose(kind, fault, reason, now, self.last.timestamp)
 
+    def narrow(self, now: Moment) -> None:
+        """One of several connections that carry this stream is gone."""
+        self._chain.hasten(now.monotonic)
+
     def check(self, now: Moment, *, final: bool = False) -> bool:
         """Break the chain if an update waited too long for what it follows; return whether a snapshot is needed."""
         since = self._chain.held_since
         if since is not None and (final or now.monotonic - since >= self._grace):
-            self._record_break(self._chain.break_off(), now)
+            self._break(now)
         return not self.valid
+
+
+def _repeats(snapshot: BookUpdate, last: BookUpdate) -> bool:
+    """Tell whether a subscription begins with a book no newer than the last one known: then it repeats all that follows.
+
+    One out of REST is followed by what happened to be buffered: only the very same book proves that nothing was missed.
+    """
+    if snapshot.sequence == last.sequence:
+        return True
+    if snapshot.source == "backfill" or snapshot.timestamp is None or last.timestamp is None:
+        return False
+    return snapshot.timestamp < last.timestamp
+
+
+_BROKEN = "the sequence chain broke on an open connection"

@@ -28,6 +28,7 @@ from cryptofeed_cli.exchanges.base import (
     Tickers,
     Topic,
     Trades,
+    Unsubscribed,
     Verdict,
 )
 from cryptofeed_cli.types import BookUpdate, Source, Ticker, Trade
@@ -274,6 +275,8 @@ def _control(data: bytes) -> Message | None:
     match event.event:
         case "subscribe" if topic is not None:
             return Subscribed(topic)
+        case "unsubscribe" if topic is not None:
+            return Unsubscribed(topic)
         case "error":
             code = event.code or ""
             return Refused(
@@ -282,7 +285,9 @@ def _control(data: bytes) -> Message | None:
             )  # fmt: skip
         case "notice":
             return Notice(event.code or "", event.msg)
-    return _IGNORED
+        case "login" | "channel-conn-count" | "channel-conn-count-error":  # of private channels, which we never ask for
+            return _IGNORED
+    raise _Implausible("an unknown event")
 
 
 def _event_topic(arg: dict[str, Any] | None) -> Topic | None:
