@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-
 PATIENCE = 60.0
 """Seconds: machines are slow and shared, and what comes in time is waited for no longer."""
 

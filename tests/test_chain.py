@@ -191,7 +191,7 @@ def test_when_the_missing_does_not_come_the_chain_goes_on_from_the_snapshot_that
     assert chain.next_held() == (update(40, 50, timestamp=3), 1)
 
 
-def test_an_update_held_from_before_a_renumbering_is_not_taken_for_one_of_the_same_number_after_it(chain: Chain) -> None:
+def test_an_update_held_from_before_a_renumbering_does_not_follow_its_number_after_it(chain: Chain) -> None:
     chain.hold(update(30, 40, timestamp=5), 1, 100)
     chain.judge(update(20, 7, timestamp=10))
     chain.judge(update(7, 30, timestamp=11))

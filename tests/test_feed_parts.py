@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 import socket
 import threading
-from contextlib import ExitStack
 import time
+from contextlib import ExitStack
 
 import pytest
 

@@ -256,7 +256,7 @@ class BookStream:
 
 
 def _repeats(snapshot: BookUpdate, last: BookUpdate) -> bool:
-    """Tell whether a subscription begins with a book no newer than the last one known: then it repeats all that follows.
+    """Tell whether a subscription begins no later than with the last book known: then it repeats all that follows.
 
     One out of REST is followed by what happened to be buffered: only the very same book proves that nothing was missed.
     """
