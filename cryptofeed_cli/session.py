@@ -391,8 +391,8 @@ class Session:
     def _carry(self, topic: Topic, connection: Connection) -> None:
         """A subscription begins: what it brings does not follow what came on this connection before.
 
-        Called when a book is asked for anew, and at both acknowledgements: old updates come until the first one, and the
-        new snapshot may come before the second one.
+        Called when a book is asked for anew, and at both acknowledgements: old updates come until the first one, and
+        the new snapshot may come before the second.
         """
         if topic.channel == self._book_channel:
             self._carrier_count += 1
