@@ -53,10 +53,8 @@ class Connection:
         """``shard`` is the same for connections that carry the same topics."""
         self.number = number
         self.shard = shard
-        self.carrier = 0
-        """Which of all openings of sockets this is."""
         self.carriers: dict[str, int] = {}
-        """By symbol which of all subscriptions its book comes by, where it was acknowledged or asked for anew since."""
+        """By symbol: which of all subscriptions its book comes by."""
         self.endpoint = endpoint
         self.topics = list(topics)
         self.up = False

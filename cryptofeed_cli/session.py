@@ -151,8 +151,7 @@ class Session:
             if takers is None:
                 self._control(message, connection, event)
             elif (stream := takers.get(message.symbol)) is not None:  # type: ignore[union-attr]
-                carrier = connection.carriers.get(message.symbol, connection.carrier)  # type: ignore[union-attr]
-                stream.take(message.records, event, carrier)  # type: ignore[union-attr]
+                stream.take(message.records, event, connection.carriers)  # type: ignore[union-attr]
             else:
                 self.rejects.keep(event.data, _UNASKED, event.at)
 
@@ -289,11 +288,10 @@ class Session:
         self._unreachable.discard(event.connection)
         self._say("info", f"connected to {self.exchange} {connection.endpoint}")
         connection.takers = self._streams[source].by_message
-        self._carrier_count += 1
-        connection.carrier = self._carrier_count
         connection.opened(source, event)
         for topic in connection.topics:
             if topic.channel == self._book_channel:
+                self._carry(topic, connection)
                 self._resync.expect(topic.symbol, event)
 
     def _closed(self, event: Closed) -> None:
@@ -391,7 +389,7 @@ class Session:
     def _carry(self, topic: Topic, connection: Connection) -> None:
         """A subscription begins: what it brings does not follow what came on this connection before.
 
-        Called when a book is asked for anew, and at both acknowledgements: old updates come until the first one, and
+        Called when a book is asked for, and at both acknowledgements: old updates come until the first one, and
         the new snapshot may come before the second.
         """
         if topic.channel == self._book_channel:

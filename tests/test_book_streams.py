@@ -255,7 +255,7 @@ def test_an_outage_that_a_subscription_reaches_back_over_lost_nothing(books: Boo
 
 def test_what_does_not_come_is_lost_up_to_the_snapshot_that_another_subscription_began_with(books: Books) -> None:
     books.come(change(None, 10, 0))
-    books.stream.take([change(None, 40, 400), change(40, 50, 500)], books.stage.now, carrier=1)
+    books.stream.take([change(None, 40, 400), change(40, 50, 500)], books.stage.now, {SYMBOL: 1})
     books.wait()
     assert books.recorded == [("snapshot", 10), ("snapshot", 40), ("update", 50)]
     assert books.gaps() == [("sequence", "10", "40", None, 0, "unrecoverable")]

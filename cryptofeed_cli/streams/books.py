@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Mapping
 from decimal import Decimal
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -19,6 +20,10 @@ CHECKPOINT_MS = 300_000
 """A full book at least this often, so that any book costs minutes of data."""
 BUFFERED = 1024
 """How many updates are kept while there is no book, to go on from a snapshot out of REST; the oldest goes first."""
+
+
+NOBODY: Mapping[str, int] = MappingProxyType({})
+"""Of updates that no subscription brought."""
 
 
 class Sampling(msgspec.Struct, frozen=True):
@@ -84,9 +89,10 @@ class BookStream:
                     )
                 )  # fmt: skip
 
-    def take(self, updates: list[BookUpdate], now: Moment, carrier: int = 0) -> None:
-        """Follow the chain; publish what is due. ``carrier`` is the subscription that brought the updates."""
+    def take(self, updates: list[BookUpdate], now: Moment, carriers: Mapping[str, int] = NOBODY) -> None:
+        """Follow the chain; publish what is due. ``carriers`` tells by symbol which subscription brings its book."""
         self.heard = now.monotonic
+        carrier = carriers.get(self._symbol, 0)
         for update in updates:
             self._judge(update, now, carrier)
             if self._chain.held_since is not None:

@@ -30,7 +30,7 @@ class TickerStream:
             self._ledger.adopt(outage)
             self._outage = outage.gap_id
 
-    def take(self, tickers: list[Ticker], now: Moment, _carrier: int = 0) -> None:
+    def take(self, tickers: list[Ticker], now: Moment, _carriers: object = None) -> None:
         """Pass tickers on, also those that another connection brought already: the store knows them."""
         self.heard = now.monotonic
         for ticker in tickers:
@@ -38,9 +38,10 @@ class TickerStream:
                 self._ledger.amend(self._outage, now.at, end=ticker.timestamp, status="unrecoverable")
                 self._ledger.finish(self._outage)
                 self._outage = None
-            self.last = ticker
-            self._time = ticker.timestamp
             self._emit(ticker)
+        if tickers:
+            self.last = tickers[-1]
+            self._time = self.last.timestamp
 
     def interrupt(self, kind: GapKind, fault: Fault, reason: str, now: Moment) -> None:
         """Note that nothing carries this stream any more."""

@@ -68,7 +68,7 @@ class TradeStream:
             self._ids.holes.append(hole)
             self._fill(hole)
 
-    def take(self, trades: list[Trade], now: Moment, _carrier: int = 0) -> None:
+    def take(self, trades: list[Trade], now: Moment, _carriers: object = None) -> None:
         """Check the continuity of single fills and pass them on, duplicates too: the store knows them for sure."""
         ids, emit = self._ids, self._emit
         self.heard = now.monotonic
