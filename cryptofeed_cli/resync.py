@@ -18,6 +18,8 @@ TIMEOUT = 10 * SECOND
 TIMEOUT_MAX = 5 * MINUTE
 STALE_AFTER = SECOND
 """How long to wait before asking REST again, when its book was older than the first update that waits for one."""
+STALE = 5
+"""How often that is done before the subscription is asked again."""
 
 
 class _Wait(msgspec.Struct):
@@ -25,6 +27,8 @@ class _Wait(msgspec.Struct):
     """Monotonic time at which to ask again."""
     asked: int = 0
     """How often it was asked for in vain."""
+    stale: int = 0
+    """How often REST had an older one than is of use."""
 
 
 class Resync:
@@ -86,7 +90,8 @@ class Resync:
             snapshot = self._exchange.parse_book(symbol, answer.status, answer.body, answer.at, "backfill")
         except (AnswerRefused, ProtocolError):
             return True  # the subscription is asked next
-        if snapshot is not None and not self._splice(snapshot, answer):
+        if snapshot is not None and not self._splice(snapshot, answer) and wait.stale < STALE:
             wait.due = answer.monotonic + STALE_AFTER
             wait.asked -= 1
+            wait.stale += 1
         return True

@@ -6,7 +6,7 @@ import pytest
 
 from cryptofeed_cli.clock import SECOND
 from cryptofeed_cli.feeds.base import Fetch
-from cryptofeed_cli.resync import TIMEOUT
+from cryptofeed_cli.resync import STALE, TIMEOUT
 from cryptofeed_cli.types import BookUpdate
 from tests.okx_market import dump
 from tests.tapes import START_MS, Tape, book_frame
@@ -98,3 +98,39 @@ def test_simulated_books_do_not_become_real_ones(tape: Tape) -> None:
     tape.answer(asked(tape), book(11), announced="simulated")
 
     assert stored(tape) == []
+
+
+def test_a_book_older_than_what_was_published_is_not_gone_back_to(tape: Tape) -> None:
+    tape.frame(book_frame(-1, 120, 3000, bids=[("100", "1")]))
+    tape.close()
+    tape.open()
+    tape.wait(TIMEOUT)
+    tape.answer(asked(tape), book(105, ms=1500))
+    assert stored(tape)[-1] != ("backfill", "snapshot", 105)
+    tape.wait(SECOND)
+    tape.answer(asked(tape), book(130, ms=3500))
+    assert stored(tape)[-1] == ("backfill", "snapshot", 130)
+    assert [(gap.start, gap.end) for gap in tape.gaps()][-1] == (START_MS + 3000, START_MS + 3500)
+
+
+@pytest.mark.parametrize(("found", "following"), [(12, [13, 5, 6]), (5, [6]), (6, [])])
+def test_a_book_is_spliced_on_either_side_of_a_renumbering(tape: Tape, found: int, following: list[int]) -> None:
+    tape.frame(book_frame(13, 5, 1400, bids=[("100", "5")]))
+    tape.frame(book_frame(5, 6, 1500, bids=[("100", "6")]))
+    tape.answer(asked(tape), book(found, ms=1600))
+    assert [sequence for *_, sequence in stored(tape)] == [found, *following]
+
+
+def test_a_book_from_before_a_renumbering_that_nothing_goes_on_from_is_refused(tape: Tape) -> None:
+    tape.frame(book_frame(13, 5, 1400, bids=[("100", "5")]))
+    tape.answer(asked(tape), book(40, ms=1000))
+    assert stored(tape) == []
+
+
+def test_after_some_old_books_the_subscription_is_asked_again(tape: Tape) -> None:
+    before = len(tape.requests())
+    for _ in range(STALE + 1):
+        tape.answer(asked(tape), book(9))
+        tape.wait(SECOND)
+    tape.wait(TIMEOUT)
+    assert [operation for operation, _ in tape.requests()[before:]] == ["unsubscribe", "subscribe"]

@@ -104,13 +104,32 @@ class BookStream:
 
     def splice(self, snapshot: BookUpdate, now: Moment) -> bool:
         """Go on from a snapshot out of REST and the updates that came meanwhile; return False if it is too old."""
-        later = [update for update in self._buffer if update.sequence > snapshot.sequence]
-        if self.valid or (later and (later[0].prev_sequence or 0) > snapshot.sequence):
-            return self.valid
+        if self.valid:
+            return True
+        later = self._after(snapshot)
+        if later is None:
+            return False
         self._chain.splice(snapshot)
         self._start(snapshot, now)
         self.take(later, now)
         return True
+
+    def _after(self, snapshot: BookUpdate) -> list[BookUpdate] | None:
+        """Return the buffered updates that go on from a book out of REST; None: it is older than what they begin with.
+
+        They are looked for from the newest on, since numbers from before a renumbering mean nothing after it.
+        """
+        sequence, buffer = snapshot.sequence, list(self._buffer)
+        for place, update in reversed(list(enumerate(buffer))):
+            if update.sequence == sequence:
+                return buffer[place + 1 :]
+            if update.prev_sequence is not None and update.prev_sequence <= sequence < update.sequence:
+                return buffer[place:]
+        known = buffer[-1] if buffer else self.last
+        renumbered = any(update.sequence < (update.prev_sequence or 0) for update in buffer)
+        if known is None or (sequence >= known.sequence and not renumbered) or _is_later(snapshot, known):
+            return []  # newer than everything that came: the next update follows it, or covers it
+        return None
 
     def _judge(self, update: BookUpdate, now: Moment, carrier: int) -> None:
         match self._chain.judge(update, carrier):
@@ -259,6 +278,10 @@ class BookStream:
         if since is not None and (final or now.monotonic - since >= self._grace):
             self._break(now)
         return not self.valid
+
+
+def _is_later(one: BookUpdate, other: BookUpdate) -> bool:
+    return one.timestamp is not None and other.timestamp is not None and one.timestamp > other.timestamp
 
 
 def _repeats(snapshot: BookUpdate, last: BookUpdate) -> bool:
