@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from hashlib import blake2b
 from typing import Any
 
@@ -33,6 +33,8 @@ class Ledger:
         self._unfinished: dict[str, Gap] = {}
         self._finished: dict[str, int] = {}
         """The last revision of finished gaps: one that opens again is the same gap, and goes on from there."""
+        self._earlier: dict[str, int] = {}
+        """The same of gaps of earlier runs."""
         self._absent: Counter[str] = Counter()
         """How many missing records of a gap the exchange lacks too."""
         self.opened: Counter[str] = Counter()
@@ -59,12 +61,19 @@ class Ledger:
         self.finish(identity)
         gap = Gap(
             identity, self._run_id, self._exchange, symbol, channel, kind, fault, start, end,
-            first_missing, last_missing, missing, 0, status, reason, self._finished.pop(identity, 0) + 1, at,
+            first_missing, last_missing, missing, 0, status, reason, self._revision(identity) + 1, at,
         )  # fmt: skip
         self.opened[symbol] += 1
         _keep(self._unfinished, identity, gap)
         self._emit(gap)
         return identity
+
+    def remember(self, revisions: Mapping[str, int]) -> None:
+        """Take note of the last revision of gaps that earlier runs finished: they may open again."""
+        self._earlier.update(revisions)
+
+    def _revision(self, identity: str) -> int:
+        return max(self._finished.pop(identity, 0), self._earlier.pop(identity, 0))
 
     def amend(self, identity: str, at: int, **changes: Any) -> None:
         """Record a new revision of a gap; nothing happens when it is not known any more."""

@@ -6,6 +6,7 @@ OKX does not promise that ids are contiguous per symbol; every measurement known
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 import msgspec
 
@@ -41,6 +42,15 @@ class Hole(msgspec.Struct):
             if part[0] <= part[1]
         ]
         return before - self.missing
+
+
+class Unnamed(NamedTuple):
+    """Ids ``first..last`` that were passed over, between trades of two exchange times, and that no gap names."""
+
+    first: int
+    last: int
+    start: int | None
+    end: int | None
 
 
 class TradeIds:

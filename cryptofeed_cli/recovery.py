@@ -45,9 +45,11 @@ class Recovery:
         """Go on where earlier runs ended."""
         live = self._streams
         for symbol, past in pasts.items():
+            live.ledger.remember(past.revisions)
             if symbol in live.trades:
                 for gap, ranges in past.holes:
                     live.trades[symbol].adopt(gap, ranges, now)
+                live.trades[symbol].miss(past.unnamed, now)
                 if past.last_trade is not None:
                     live.trades[symbol].resume(*past.last_trade, past.outages.get("trades"), now)
             if symbol in live.tickers and "tickers" in past.last_times:

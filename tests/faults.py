@@ -247,10 +247,16 @@ def recorder(home: Path, server: OkxServer, *arguments: str, **variables: str) -
 
 
 @contextmanager
-def recorded_scene(home: Path, seed: int, count: int, *arguments: str) -> Iterator[tuple[Scene, Recording, str]]:
+def recorded_scene(
+    home: Path, seed: int, count: int, *arguments: str, grace: str = "1s"
+) -> Iterator[tuple[Scene, Recording, str]]:
     """A scene that a real recorder is subscribed to, and the URL of its store."""
     url = f"sqlite:///{home}/market.db"
-    with OkxServer(Market(map(instrument, SYMBOLS))) as server, recorder(home, server, *arguments) as recording:
+    variables = {"CRYPTOFEED_OKX_REORDER_GRACE": grace}
+    with (
+        OkxServer(Market(map(instrument, SYMBOLS))) as server,
+        recorder(home, server, *arguments, **variables) as recording,
+    ):
         for wire in WIRES.values():
             for symbol in SYMBOLS:
                 server.wait_for("subscribe", channel=wire, symbol=symbol)

@@ -105,6 +105,21 @@ def test_what_happened_while_no_recorder_ran_is_fetched_by_the_next(tmp_path: Pa
         assert kinds == {(channel, "downtime") for channel in CHANNELS}
 
 
+def test_a_hole_that_a_killed_recorder_had_no_time_to_name_is_named_and_filled_by_the_next(tmp_path: Path) -> None:
+    with recorded_scene(tmp_path, 10, 5_000, grace="1h") as (scene, recording, url):
+        scene.go(60)
+        lost = scene.lose("trades")
+        scene.settle()
+        newest = scene.server.market.trades[lost.symbol][-1]["tradeId"]
+        wait_until(lambda: rows(url, "trades", lost.symbol, tail=1)[0]["trade_id"] == newest, "the trade after the hole")
+        recording.stop(signal.SIGKILL)
+        with recorder(tmp_path, scene.server) as second:
+            finish(scene, second, url)
+        check(scene, url)
+        named = ids(gap for gap in rows(url, "gaps", lost.symbol) if gap["kind"] == "trade_ids")
+    assert named == {int(lost.row["tradeId"])}
+
+
 def test_what_is_older_than_the_limit_is_left_for_later(tmp_path: Path) -> None:
     with recorded_scene(tmp_path, 9, 5_000) as (scene, recording, url):
         scene.go(200)

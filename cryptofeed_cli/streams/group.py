@@ -31,7 +31,8 @@ class Streams:
         limit: int | None = None,
     ) -> None:
         """``wires`` are the exchange's channels by ours; for the rest see the streams themselves."""
-        self._channels, self._ledger, self._emit = channels, ledger, emit
+        self.ledger = ledger
+        self._channels, self._emit = channels, emit
         self._grace, self._sampling, self._want, self._limit = grace, sampling, want, limit
         self._booked = tuple(channel for channel in ("orderbooks", "book_updates") if channel in channels)
         self.trades: dict[str, TradeStream] = {}
@@ -51,7 +52,7 @@ class Streams:
 
     def add(self, symbols: Iterable[str]) -> None:
         """Follow more symbols; one that is followed already goes on as it is."""
-        ledger, emit, grace = self._ledger, self._emit, self._grace
+        ledger, emit, grace = self.ledger, self._emit, self._grace
         for symbol in symbols:
             if "trades" in self._channels and symbol not in self.trades:
                 self.trades[symbol] = TradeStream(symbol, ledger, emit, grace, want=self._want, limit=self._limit)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from cryptofeed_cli.clock import MILLISECOND, Moment
 from cryptofeed_cli.exchanges.base import Fold
 from cryptofeed_cli.gaps import Ledger
-from cryptofeed_cli.ids import Hole, TradeIds
+from cryptofeed_cli.ids import Hole, TradeIds, Unnamed
 from cryptofeed_cli.types import Fault, Gap, GapKind, Trade
 
 IMPLAUSIBLE_RATE = 10_000
@@ -67,6 +67,12 @@ class TradeStream:
         if hole.ranges:
             self._ids.holes.append(hole)
             self._fill(hole)
+
+    def miss(self, holes: Iterable[Unnamed], now: Moment) -> None:
+        """Take note of ids that an earlier run passed over and did not name: they are named and filled."""
+        for one in holes:
+            self._ids.holes.append(Hole([(one.first, one.last)], one.start, one.end, now.monotonic - self._grace))
+        self.check(now)
 
     def take(self, trades: list[Trade], now: Moment, _carriers: object = None) -> None:
         """Check the continuity of single fills and pass them on, duplicates too: the store knows them for sure."""
