@@ -90,14 +90,14 @@ class Carriers:
 
     def best(self, topic: Topic) -> Connection | None:
         """Return the connection that carries a topic and was heard last."""
-        candidates = (one for one in self.by_number.values() if one.up and topic in one.topics)
+        candidates = (one for one in self.by_number.values() if one.up and one.asks_for(topic))
         return max(candidates, key=lambda one: (topic in one.confirmed, one.last_heard), default=None)
 
     def renew(self, topic: Topic, now: Moment) -> None:
         """Ask for a topic anew wherever it is carried."""
         for one in self.by_number.values():
-            if topic in one.topics:
-                one.renew(topic, now)
+            if one.asks_for(topic):
+                one.renew([topic], now)
 
     @property
     def complete(self) -> bool:

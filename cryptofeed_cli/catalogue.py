@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from cryptofeed_cli.clock import HOUR, MINUTE, Moment
+from cryptofeed_cli.clock import HOUR, MILLISECOND, MINUTE, Moment
 from cryptofeed_cli.errors import ProtocolError
 from cryptofeed_cli.exchanges.base import Exchange
 from cryptofeed_cli.feeds.base import Action, Answer, Fetch
@@ -88,6 +88,11 @@ class Catalogue:
     def follow(self, symbols: Iterable[str]) -> None:
         """Record these symbols from now on, and no others."""
         self._symbols = set(symbols)
+
+    def is_expired(self, symbol: str, now: Moment) -> bool:
+        """Tell whether a symbol's time is over, by what was last told of it."""
+        known = self._known.get(symbol)
+        return known is not None and known.expires_at is not None and known.expires_at * MILLISECOND <= now.at
 
     def _compare(self, instrument: Instrument) -> None:
         if instrument.symbol not in self._symbols:

@@ -117,12 +117,20 @@ class Connection:
         if self.up and gone:
             self._request(self._exchange.unsubscribe(gone, self._next_request()), now)
 
-    def renew(self, topic: Topic, now: Moment) -> None:
-        """Drop one subscription and ask for it again: what an exchange answers with a new snapshot."""
-        if self.up and topic not in self._pending:
+    def renew(self, topics: Iterable[Topic], now: Moment) -> None:
+        """Drop subscriptions and ask for them again: what an exchange answers with new snapshots."""
+        if not self.up:
+            return
+        topics = [topic for topic in topics if topic not in self._pending]
+        for topic in topics:
             self.confirmed.pop(topic, None)
-            self._request(self._exchange.unsubscribe([topic], self._next_request()), now)
-            self.subscribe([topic], now)
+        for batch in self._batches(topics):
+            self._request(self._exchange.unsubscribe(batch, self._next_request()), now)
+        self.subscribe(topics, now)
+
+    def asks_for(self, topic: Topic) -> bool:
+        """Tell whether a topic is subscribed here, or will be once that is acknowledged."""
+        return topic in self.confirmed or topic in self._pending
 
     def _request(self, text: str, now: Moment) -> None:
         """Send a request, unless this connection has used up what the exchange takes: a new one begins at zero."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -39,14 +39,19 @@ class Resync:
         exchange: Exchange,
         act: Callable[[Fetch], object],
         next_request: Callable[[], int],
-        renew: Callable[[str, Moment], object],
+        carried: Callable[[str], bool],
+        renew: Callable[[Sequence[str], Moment], object],
         splice: Callable[[BookUpdate, Moment], bool],
         say: Callable[[Note], object],
     ) -> None:
-        """``renew`` asks for a subscription anew; ``splice`` takes a book out of REST and tells if it is of use."""
+        """``carried`` tells whether a connection brings a symbol's book, so that a snapshot is of use.
+
+        ``renew`` asks for subscriptions anew; ``splice`` takes a book out of REST and tells if it is of use.
+        """
         self._exchange = exchange
         self._act = act
         self._next_request = next_request
+        self._carried = carried
         self._renew = renew
         self._splice = splice
         self._say = say
@@ -57,26 +62,32 @@ class Resync:
         """A snapshot was asked for just now: give it its time."""
         self._waits[symbol] = _Wait(now.monotonic + TIMEOUT, 1)
 
-    def settled(self, symbol: str) -> None:
-        """The symbol has its book, or nobody can bring one."""
-        self._waits.pop(symbol, None)
-
-    def check(self, symbol: str, now: Moment) -> None:
-        """Ask for a book if it is time to, ever more patiently."""
-        wait = self._waits.setdefault(symbol, _Wait(now.monotonic))
-        if now.monotonic < wait.due:
-            return
-        wait.due = now.monotonic + min(TIMEOUT << wait.asked // 2, TIMEOUT_MAX)
-        wait.asked += 1
+    def check(self, symbols: Sequence[str], now: Moment) -> None:
+        """Ask for the books of those that have none where it is time to, ever more patiently."""
+        for settled in self._waits.keys() - set(symbols):
+            del self._waits[settled]
+        anew: list[str] = []
+        over_rest: list[str] = []
+        for symbol in symbols:
+            wait = self._waits.setdefault(symbol, _Wait(now.monotonic))
+            if now.monotonic < wait.due:
+                continue
+            if not self._carried(symbol):
+                del self._waits[symbol]
+                continue
+            wait.due = now.monotonic + min(TIMEOUT << wait.asked // 2, TIMEOUT_MAX)
+            wait.asked += 1
+            (anew if wait.asked % 2 else over_rest).append(symbol)
         name = self._exchange.name
-        if wait.asked % 2:
-            self._say(Note("warning", f"{symbol}: asking {name} for a new snapshot of the book"))
-            self._renew(symbol, now)
-            return
-        self._say(Note("warning", f"{symbol}: no snapshot came; asking {name} for the book over REST"))
-        request_id = self._next_request()
-        self._asked[request_id] = symbol
-        self._act(Fetch(request_id, self._exchange.book_path(symbol)))
+        if anew:
+            self._say(Note("warning", f"{_few(anew)}: asking {name} for a new snapshot of the book"))
+            self._renew(anew, now)
+        if over_rest:
+            self._say(Note("warning", f"{_few(over_rest)}: no snapshot came; asking {name} for the book over REST"))
+        for symbol in over_rest:
+            request_id = self._next_request()
+            self._asked[request_id] = symbol
+            self._act(Fetch(request_id, self._exchange.book_path(symbol)))
 
     def answer(self, answer: Answer) -> bool:
         """Take an answer; return False where it is to somebody else's question."""
@@ -84,7 +95,7 @@ class Resync:
         if symbol is None:
             return False
         wait = self._waits.get(symbol)
-        if wait is None or answer.status is None or answer.announced is not None:
+        if wait is None or answer.status is None or answer.announced is not None or not self._carried(symbol):
             return True
         try:
             snapshot = self._exchange.parse_book(symbol, answer.status, answer.body, answer.at, "backfill")
@@ -95,3 +106,8 @@ class Resync:
             wait.asked -= 1
             wait.stale += 1
         return True
+
+
+def _few(symbols: Sequence[str]) -> str:
+    """Name symbols on one line, however many there are."""
+    return symbols[0] if len(symbols) == 1 else f"{symbols[0]} and {len(symbols) - 1} more"

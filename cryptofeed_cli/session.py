@@ -6,7 +6,7 @@ One path for live, simulated and taped frames. Whoever drives the session passes
 
 from __future__ import annotations
 
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -112,7 +112,7 @@ class Session:
         self._carrier_count = 0
         self._unreachable: set[int] = set()
         self._book_channel = exchange.capabilities.wires["book_updates"].channel
-        self._resync = Resync(exchange, act, ask, self._renew_book, self._splice, say)
+        self._resync = Resync(exchange, act, ask, self._is_carried, self._renew_books, self._splice, say)
         self._watchdog = Watchdog(exchange, self._carriers, options.silence, act, ask, say)
         self._inquiries = Inquiries(exchange, act, ask)
         self._steps = Steps()
@@ -152,7 +152,7 @@ class Session:
                 self._control(message, connection, event)
             elif (stream := takers.get(message.symbol)) is not None:  # type: ignore[union-attr]
                 stream.take(message.records, event, connection.carriers)  # type: ignore[union-attr]
-            else:
+            elif not self._streams[connection.source].has_left(message.symbol):  # type: ignore[union-attr]
                 self.rejects.keep(event.data, _UNASKED, event.at)
 
     def _other(self, event: Event) -> None:
@@ -211,7 +211,7 @@ class Session:
     @property
     def all_refused(self) -> bool:
         """Whether no topic is left that could bring anything."""
-        return bool(self._connections) and not any(connection.topics for connection in self._connections.values())
+        return bool(self.refused) and not any(connection.topics for connection in self._connections.values())
 
     def _listed(self, instruments: list[Instrument], now: Moment) -> None:
         """Let new listings join and delisted symbols leave."""
@@ -219,6 +219,10 @@ class Session:
         trading = {one.symbol for one in instruments if one.state != "expired"}
         joining = tuple(symbol for symbol in wanted if symbol not in self.symbols)
         absent = {symbol for symbol in self.symbols if symbol not in trading and symbol not in self._options.patterns}
+        expired = {symbol for symbol in absent if self._catalogue.is_expired(symbol, now)}
+        if 2 * len(absent - expired) > len(self.symbols):
+            self._say("warning", f"{self.exchange} lists only {len(trading):,} instruments; will ask again")
+            absent = expired
         leaving, self._delisted = absent & self._delisted, absent
         if not joining and not leaving:
             return
@@ -227,9 +231,7 @@ class Session:
         for streams in self._streams.values():
             streams.add(joining)
             for symbol in leaving:
-                for members in streams.by_channel.values():
-                    if symbol in members:
-                        members[symbol].interrupt("not_subscribed", "venue", "no longer listed", now)
+                streams.leave(symbol, now)
         for symbol in joining:
             self._say("info", f"{symbol}: listed, joins the recording")
         for symbol in sorted(leaving):
@@ -355,11 +357,7 @@ class Session:
         for streams in self._streams.values():
             for trades in streams.trades.values():
                 trades.check(now)
-        for symbol, book in self.streams.books.items():
-            if not book.check(now) or self._carriers.best(Topic(self._book_channel, symbol)) is None:
-                self._resync.settled(symbol)
-            else:
-                self._resync.check(symbol, now)
+        self._resync.check([symbol for symbol, book in self.streams.books.items() if book.check(now)], now)
         self._watchdog.check(self.streams, now)
         self._catalogue.check(now)
         self._inquiries.check(now)
@@ -379,12 +377,20 @@ class Session:
                 if connection.up:
                     self.actions.append(Reset(connection.number, reason))
 
-    def _renew_book(self, symbol: str, now: Moment) -> None:
-        topic = Topic(self._book_channel, symbol)
-        carrier = self._carriers.best(topic)
-        if carrier is not None:
-            self._carry(topic, carrier)
-            carrier.renew(topic, now)
+    def _is_carried(self, symbol: str) -> bool:
+        return self._carriers.best(Topic(self._book_channel, symbol)) is not None
+
+    def _renew_books(self, symbols: Iterable[str], now: Moment) -> None:
+        """Ask for books anew, each where it is carried best: few requests, however many symbols."""
+        by_connection: defaultdict[int, list[Topic]] = defaultdict(list)
+        for symbol in symbols:
+            topic = Topic(self._book_channel, symbol)
+            carrier = self._carriers.best(topic)
+            if carrier is not None:
+                self._carry(topic, carrier)
+                by_connection[carrier.number].append(topic)
+        for number, topics in by_connection.items():
+            self._connections[number].renew(topics, now)
 
     def _carry(self, topic: Topic, connection: Connection) -> None:
         """A subscription begins: what it brings does not follow what came on this connection before.

@@ -119,7 +119,7 @@ def test_a_closed_connection_asks_for_nothing(line: Line) -> None:
     line.asked()
     line.connection.closed()
     line.tick(MINUTE)
-    line.connection.renew(TOPICS[0], line.now)
+    line.connection.renew(TOPICS[:1], line.now)
     assert line.actions == []
 
 
@@ -134,7 +134,7 @@ def test_a_reopened_connection_asks_for_everything_anew(line: Line) -> None:
 def test_a_renewal_drops_one_topic_and_asks_for_it_again(line: Line) -> None:
     line.acknowledge(*TOPICS)
     line.asked()
-    line.connection.renew(TOPICS[0], line.now)
+    line.connection.renew(TOPICS[:1], line.now)
     assert [json.loads(action.text)["op"] for action in line.actions if isinstance(action, Send)] == [
         "unsubscribe", "subscribe",
     ]  # fmt: skip
@@ -143,7 +143,7 @@ def test_a_renewal_drops_one_topic_and_asks_for_it_again(line: Line) -> None:
 
 def test_while_a_topic_is_being_asked_for_it_is_not_renewed(line: Line) -> None:
     line.asked()
-    line.connection.renew(TOPICS[0], line.now)
+    line.connection.renew(TOPICS[:1], line.now)
     assert line.asked() == []
 
 

@@ -111,7 +111,7 @@ def test_a_hole_that_a_killed_recorder_had_no_time_to_name_is_named_and_filled_b
         lost = scene.lose("trades")
         scene.settle()
         newest = scene.server.market.trades[lost.symbol][-1]["tradeId"]
-        wait_until(lambda: rows(url, "trades", lost.symbol, tail=1)[0]["trade_id"] == newest, "the trade after the hole")
+        wait_until(lambda: rows(url, "trades", lost.symbol, tail=1)[0]["trade_id"] == newest, "what followed it")
         recording.stop(signal.SIGKILL)
         with recorder(tmp_path, scene.server) as second:
             finish(scene, second, url)

@@ -118,7 +118,7 @@ def test_a_connection_that_used_up_its_requests_is_made_anew() -> None:
     for _ in range(300):
         now = Tick(now.at + MILLISECOND, now.monotonic + MILLISECOND)
         line.subscribed(topic, now)
-        line.renew(topic, now)
+        line.renew([topic], now)
     sends = [action for action in actions if isinstance(action, Send)]
 
     assert len(sends) == 480

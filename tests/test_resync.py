@@ -134,3 +134,16 @@ def test_after_some_old_books_the_subscription_is_asked_again(tape: Tape) -> Non
         tape.wait(SECOND)
     tape.wait(TIMEOUT)
     assert [operation for operation, _ in tape.requests()[before:]] == ["unsubscribe", "subscribe"]
+
+
+def test_many_books_are_asked_for_anew_in_few_requests() -> None:
+    symbols = [f"N{number}-USDT" for number in range(300)]
+    tape = Tape(symbols, ("book_updates",))
+    tape.open()
+    before = len(tape.requests())
+    tape.wait(2 * TIMEOUT)  # at first REST is asked
+    asked_anew = tape.requests()[before:]
+    sockets = len(tape.session.connections)
+    assert [operation for operation, _ in asked_anew] == ["unsubscribe", "subscribe"] * sockets
+    assert {topic.symbol for _, topics in asked_anew for topic in topics} == set(symbols)
+    assert len(tape.notes("warning")) == 2

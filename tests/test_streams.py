@@ -364,6 +364,13 @@ def test_an_outage_of_tickers_is_unrecoverable_and_ends_with_the_next_one(ticker
     assert (gap.channel, gap.start, gap.end, gap.fault) == ("tickers", 1000, 5000, "venue")
 
 
+def test_an_outage_after_which_the_same_ticker_comes_again_lost_nothing(tickers: Tickers) -> None:
+    tickers.come(1000)
+    tickers.disconnect()
+    tickers.come(1000)
+    assert tickers.stage.outcomes() == [("disconnect", None, None, 0, 0, "filled")]
+
+
 def test_every_outage_of_tickers_is_told_to_the_end(tickers: Tickers) -> None:
     for _ in range(2):  # the first ticker after a subscription is the last known one
         tickers.come(1000)

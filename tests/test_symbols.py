@@ -17,7 +17,7 @@ from cryptofeed_cli.types import Instrument
 from tests.okx_market import Market, dump, generate, instrument
 from tests.okx_server import OkxServer
 from tests.processes import Recording, environment, query, run, wait_until
-from tests.tapes import Tape, fill_frame
+from tests.tapes import START_MS, Tape, fill_frame
 
 NAMES = ("BTC-USDT", "BTC-USDT-SWAP", "BTC-USD-SWAP", "ETH-USDT-SWAP", "BTC-USD-261225", "A[B]-USDT")
 OPTIONS = ("BTC-USD-261225-50000-C", "BTC-USD-261225-50000-P")
@@ -133,6 +133,61 @@ def test_a_list_of_which_a_part_failed_proves_nothing(tape: Tape) -> None:
             tape.answer(fetch, dump({"code": "0", "msg": "", "data": []}))
 
     assert len(tape.session.symbols) == 2
+
+
+def test_lists_that_lack_nearly_everything_are_not_believed(tape: Tape) -> None:
+    for _ in range(3):
+        tape.wait(MINUTE)
+        answer(tape)
+
+    assert len(tape.session.symbols) == 2
+    assert not tape.session.all_refused
+    assert any("lists only 0 instruments" in note for note in tape.notes("warning"))
+
+
+def test_what_has_expired_leaves_even_if_it_is_all_there_is() -> None:
+    symbols = ("BTC-USD-261127", "ETH-USD-261127")
+    tape = Tape(symbols, ("trades",), patterns=("*-USD-261127",))
+    tape.open()
+    futures(tape, *symbols)
+    for _ in range(2):
+        tape.wait(MINUTE)
+        futures(tape)
+
+    assert tape.session.symbols == ()
+
+
+def futures(tape: Tape, *symbols: str) -> None:
+    """Answer the last round of questions with futures that expire in a minute."""
+    tape.wait()
+    for fetch in tape.fetches("instruments")[-3:]:
+        rows = [instrument(symbol, expTime=str(START_MS + 60_000)) for symbol in symbols if "FUTURES" in fetch.path]
+        tape.answer(fetch, dump({"code": "0", "msg": "", "data": rows}))
+    tape.wait()
+
+
+def test_what_comes_late_of_a_symbol_that_left_is_no_reject_and_ends_nothing(tape: Tape) -> None:
+    tape.frame(fill_frame(1, symbol="ETH-USDT-SWAP"), 0)
+    for _ in range(2):
+        tape.wait(MINUTE)
+        answer(tape, "BTC-USDT-SWAP")
+    tape.frame(fill_frame(2, symbol="ETH-USDT-SWAP"), 0)
+
+    assert tape.session.rejects.count == 0
+    assert [(gap.kind, gap.status, gap.end) for gap in tape.gaps("trades")] == [("not_subscribed", "open", None)]
+
+
+def test_a_symbol_that_is_listed_again_goes_on_where_it_left(tape: Tape) -> None:
+    tape.frame(fill_frame(1, symbol="ETH-USDT-SWAP"), 0)
+    for _ in range(2):
+        tape.wait(MINUTE)
+        answer(tape, "BTC-USDT-SWAP")
+    tape.wait(MINUTE)
+    answer(tape, "BTC-USDT-SWAP", "ETH-USDT-SWAP")
+    tape.frame(fill_frame(5, ms=240_000, symbol="ETH-USDT-SWAP"), 0)
+
+    (gap,) = tape.gaps("trades")
+    assert (gap.kind, gap.first_missing, gap.last_missing, gap.missing) == ("not_subscribed", "2", "4", 3)
 
 
 # End to end

@@ -265,6 +265,7 @@ class BookStream:
         self.save()
         self._chain.break_off()
         self._buffer.clear()
+        self._book.replace((), ())
         if self.last is not None:
             self._lose(kind, fault, reason, now, self.last.timestamp)
 

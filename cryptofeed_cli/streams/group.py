@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from cryptofeed_cli.clock import Moment
 from cryptofeed_cli.exchanges.base import Books, Tickers, Topic, Trades, Wire
 from cryptofeed_cli.gaps import Ledger
 from cryptofeed_cli.streams.books import BookStream, Sampling
@@ -38,6 +39,8 @@ class Streams:
         self.trades: dict[str, TradeStream] = {}
         self.tickers: dict[str, TickerStream] = {}
         self.books: dict[str, BookStream] = {}
+        self._left: dict[str, list[tuple[dict[str, Any], Stream]]] = {}
+        """The streams of symbols that are followed no more, each with where it belongs."""
         self.add(symbols)
         self.by_message: dict[type, Mapping[str, Any]] = {
             Trades: self.trades, Tickers: self.tickers, Books: self.books
@@ -51,15 +54,28 @@ class Streams:
         """The same by the exchange's channel and symbol."""
 
     def add(self, symbols: Iterable[str]) -> None:
-        """Follow more symbols; one that is followed already goes on as it is."""
+        """Follow more symbols; one that is followed already, or was before, goes on as it is."""
         ledger, emit, grace = self.ledger, self._emit, self._grace
         for symbol in symbols:
+            for members, stream in self._left.pop(symbol, ()):
+                members[symbol] = stream
             if "trades" in self._channels and symbol not in self.trades:
                 self.trades[symbol] = TradeStream(symbol, ledger, emit, grace, want=self._want, limit=self._limit)
             if "tickers" in self._channels and symbol not in self.tickers:
                 self.tickers[symbol] = TickerStream(symbol, ledger, emit)
             if self._booked and symbol not in self.books:
                 self.books[symbol] = BookStream(symbol, self._booked, ledger, emit, grace, self._sampling)
+
+    def leave(self, symbol: str, now: Moment) -> None:
+        """Follow a symbol no more: what still comes of it is late, and ends no outage."""
+        homes: tuple[dict[str, Any], ...] = (self.trades, self.tickers, self.books)
+        self._left[symbol] = [(members, members.pop(symbol)) for members in homes if symbol in members]
+        for _, stream in self._left[symbol]:
+            stream.interrupt("not_subscribed", "venue", "no longer listed", now)
+
+    def has_left(self, symbol: str) -> bool:
+        """Tell whether a symbol was followed, and is no more."""
+        return symbol in self._left
 
     def of(self, topic: Topic) -> Stream | None:
         """Return the stream that a topic feeds."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from cryptofeed_cli.clock import Moment
 from cryptofeed_cli.gaps import Ledger
@@ -35,13 +36,19 @@ class TickerStream:
         self.heard = now.monotonic
         for ticker in tickers:
             if self._outage is not None:
-                self._ledger.amend(self._outage, now.at, end=ticker.timestamp, status="unrecoverable")
-                self._ledger.finish(self._outage)
-                self._outage = None
+                self._end_outage(self._outage, ticker, now)
             self._emit(ticker)
         if tickers:
             self.last = tickers[-1]
             self._time = self.last.timestamp
+
+    def _end_outage(self, outage: str, ticker: Ticker, now: Moment) -> None:
+        # Each ticker has a time of its own: where the last one comes again, none was pushed meanwhile.
+        nothing = ticker.timestamp is not None and ticker.timestamp == self._time
+        changes: dict[str, Any] = {"status": "filled", "missing": 0} if nothing else {"status": "unrecoverable"}
+        self._ledger.amend(outage, now.at, end=ticker.timestamp, **changes)
+        self._ledger.finish(outage)
+        self._outage = None
 
     def interrupt(self, kind: GapKind, fault: Fault, reason: str, now: Moment) -> None:
         """Note that nothing carries this stream any more."""
