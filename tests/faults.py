@@ -206,10 +206,17 @@ def slow(scene: Scene) -> None:
     scene.server.after(0.3, scene.server.delay, 0.0)
 
 
+def data_before_acknowledgement(scene: Scene) -> None:
+    scene.server.late_acknowledgements = True
+    reset(scene)
+    scene.server.after(1.0, setattr, scene.server, "late_acknowledgements", False)
+
+
 FAULTS: dict[str, Callable[[Scene], None]] = {
     "tcp reset": reset,
     "close 4004": lambda scene: close(scene, 4004),
     "close 4005": lambda scene: close(scene, 4005),
+    "close 4006": lambda scene: close(scene, 4006),
     "close 1009": lambda scene: close(scene, 1009),
     "refused for a while": refusal,
     "a book update lost": lost_update,
@@ -224,6 +231,7 @@ FAULTS: dict[str, Callable[[Scene], None]] = {
     "malformed frames": malformed,
     "REST in trouble": lambda scene: (rest_in_trouble(scene), lost_trade(scene))[0],
     "everything late": slow,
+    "data before its acknowledgement": data_before_acknowledgement,
 }
 SLOW_FAULTS: dict[str, Callable[[Scene], None]] = {
     "half-open sockets": half_open,
@@ -319,6 +327,7 @@ def check(scene: Scene, url: str) -> None:
         check_trades(scene, symbol, rows(url, "trades", symbol), gaps)
         check_books(scene, symbol, rows(url, "orderbooks", symbol))
         check_chain(rows(url, "book_updates", symbol), gaps)
+        check_others(gaps)
 
 
 def check_trades(scene: Scene, symbol: str, stored: list[dict[str, Any]], gaps: list[dict[str, Any]]) -> None:
@@ -342,9 +351,10 @@ def check_trades(scene: Scene, symbol: str, stored: list[dict[str, Any]], gaps: 
             assert all(start <= at + SLACK_MS and at - SLACK_MS <= end for at in inside), gap
             assert all(start - SLACK_MS <= at <= end + SLACK_MS for at in neighbours), gap
             assert gap["missing"] == last - first + 1 or gap["kind"] == "trade_ids", gap
+        else:
+            assert (gap["status"], gap["missing"], gap["filled"]) == ("filled", 0, 0), gap
     fetched = {int(trade["trade_id"]) for trade in stored if trade["source"] == "backfill"}
-    assert fetched <= named
-    assert scene.absent[symbol] & set(range(min(times), max(times))) <= named
+    assert named == fetched | scene.absent[symbol] & set(range(min(times), max(times)))
 
 
 def check_books(scene: Scene, symbol: str, stored: list[dict[str, Any]]) -> None:
@@ -364,13 +374,27 @@ def check_chain(updates: list[dict[str, Any]], gaps: list[dict[str, Any]]) -> No
     for before, after in pairwise(updates):
         if after["action"] == "snapshot":
             if after["sequence"] != before["sequence"]:
-                breaks.append((before["timestamp"], after["timestamp"]))
+                breaks.append((before["timestamp"], after["timestamp"], before["sequence"]))
         elif before["action"] == "update" or before["source"] == "live":
             assert after["prev_sequence"] == before["sequence"]
     mine = [gap for gap in gaps if gap["channel"] == "book_updates"]
     assert all(gap["status"] == "unrecoverable" or (gap["status"], gap["missing"]) == ("filled", 0) for gap in mine)
-    told = [(gap["start"], gap["end"]) for gap in mine if gap["status"] != "filled"]
-    assert sorted(told) == sorted(breaks)
+    lost = [gap for gap in mine if gap["status"] != "filled"]
+    assert sorted((gap["start"], gap["end"]) for gap in lost) == sorted((start, end) for start, end, _ in breaks)
+    last_before = {(start, end): str(sequence) for start, end, sequence in breaks}
+    for gap in lost:
+        if gap["kind"] == "sequence":
+            assert gap["first_missing"] == last_before[gap["start"], gap["end"]], gap
+
+
+def check_others(gaps: list[dict[str, Any]]) -> None:
+    """What samples miss is what their book misses; tickers are only missed when nothing carried them, or on silence."""
+    spans = {channel: [] for channel in CHANNELS}
+    for gap in gaps:
+        spans[gap["channel"]].append((gap["kind"], gap["start"], gap["end"], gap["status"]))
+    assert sorted(spans["orderbooks"]) == sorted(spans["book_updates"])
+    assert {kind for kind, *_ in spans["tickers"]} <= {"disconnect", "downtime", "silence"}
+    assert {status for *_, status in spans["tickers"]} <= {"filled", "unrecoverable"}
 
 
 def ms(text: str) -> int:

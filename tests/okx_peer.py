@@ -34,6 +34,7 @@ class Rules(Protocol):
     idle_timeout: float
     write_buffer_bytes: int
     answer_pings: bool
+    late_acknowledgements: bool
 
     def is_silent(self, topic: Topic | None = None) -> bool:
         """Say whether nothing may be sent on a topic, or (None) nothing at all."""
@@ -132,16 +133,21 @@ class Peer:
 
     def _obey(self, kind: str, topic: Topic, identity: dict[str, str]) -> None:
         arg = {"channel": topic.channel, "instId": topic.symbol}
-        self._reply(dump({**identity, "event": kind, "arg": arg, "connId": f"{self.number:08x}"}))
+        acknowledgement = dump({**identity, "event": kind, "arg": arg, "connId": f"{self.number:08x}"})
         if kind == "unsubscribe":
+            self._reply(acknowledgement)
             self.topics.discard(topic)
             return
         again = topic in self.topics
         self.topics.add(topic)
+        if not self._rules.late_acknowledgements:
+            self._reply(acknowledgement)
         first = self._rules.market.current(*topic)
         # Seen on OKX: a repeated subscription brings a second snapshot of a book, and of all else only the ack.
         if first is not None and (topic.channel == "books" or not again) and not self._rules.is_silent(topic):
             self.push(first)
+        if self._rules.late_acknowledgements:
+            self._reply(acknowledgement)
 
     def _fail(self, identity: dict[str, str], code: str, msg: str) -> None:
         self._reply(dump({**identity, "event": "error", "code": code, "msg": msg, "connId": f"{self.number:08x}"}))

@@ -52,6 +52,8 @@ class OkxServer:
         """Seconds by which everything sent is late."""
         self.answer_pings = True
         """Whether a text ``ping`` is answered."""
+        self.late_acknowledgements = False
+        """Whether a subscription brings its first data before it is acknowledged."""
         self._announced = announced
         self._tls = tls
         self._peers: dict[int, Peer] = {}
