@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from cryptofeed_cli.clock import HOUR, MILLISECOND
 from cryptofeed_cli.ids import Unnamed
 from cryptofeed_cli.past import UNSETTLED, Past, recall
 from cryptofeed_cli.stores import open_store
@@ -103,3 +104,17 @@ def test_a_gap_that_opens_where_an_earlier_one_ended_replaces_it_in_the_store(st
     assert (gap.kind, gap.first_missing, gap.last_missing, gap.missing) == ("downtime", "101", "150", 50)
     assert gap.status == "open"
 
+
+
+@pytest.mark.parametrize(("age", "status", "asked"), [(1, "open", 1), (5, "deferred", 0)])
+def test_an_open_hole_of_an_earlier_run_is_filled_unless_it_is_older_than_the_limit(
+    age: int, status: str, asked: int
+) -> None:
+    start = START_MS - age * HOUR // MILLISECOND
+    gap = hole(12, 14, symbol=SYMBOL, start=start, end=start + 1, status="open")
+    left = Past(holes=[(gap, [(12, 14)])])
+    tape = Tape((SYMBOL,), ("trades",), pasts={SYMBOL: left}, backfill=True, backfill_limit=3 * HOUR)
+    tape.open()
+    tape.wait()
+    assert len(tape.fetches("history-trades")) == asked
+    assert [one.status for one in tape.gaps()] == ([status] if status == "deferred" else [])

@@ -59,12 +59,15 @@ class TradeStream:
             self._outage = outage.gap_id
 
     def adopt(self, gap: Gap, ranges: Sequence[tuple[int, int]], now: Moment) -> None:
-        """Go on filling a gap of an earlier run, of which ``ranges`` are missing still."""
+        """Go on filling a gap of an earlier run, of which ``ranges`` are missing still; an old one is left for later."""
         self._ledger.adopt(gap)
         hole = Hole(list(ranges), gap.start, gap.end, now.monotonic, gap.gap_id)
         if gap.missing is not None and hole.missing + gap.filled < gap.missing:
             self._ledger.fill(gap.gap_id, now.at, gap.missing - gap.filled - hole.missing)
-        if hole.ranges:
+        if hole.ranges and self._is_old(hole, now):
+            self._ledger.amend(gap.gap_id, now.at, status="deferred")
+            self._ledger.finish(gap.gap_id)
+        elif hole.ranges:
             self._ids.holes.append(hole)
             self._fill(hole)
 
@@ -211,13 +214,17 @@ class TradeStream:
             )  # fmt: skip
             self._fill(hole)
             return
-        late = self._limit is not None and hole.start is not None and now.at - hole.start * MILLISECOND > self._limit
+        late = self._is_old(hole, now)
         self._ledger.amend(
             outage, now.at, end=timestamp, first_missing=str(first), last_missing=str(last), missing=hole.missing,
             status="deferred" if late and self._want is not None else "open",
         )  # fmt: skip
         if not late:
             self._fill(hole)
+
+    def _is_old(self, hole: Hole, now: Moment) -> bool:
+        """Tell whether a hole is left for later."""
+        return self._limit is not None and hole.start is not None and now.at - hole.start * MILLISECOND > self._limit
 
     def _fill(self, hole: Hole) -> None:
         if not _is_plausible(hole):
