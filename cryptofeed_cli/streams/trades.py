@@ -59,7 +59,7 @@ class TradeStream:
             self._outage = outage.gap_id
 
     def adopt(self, gap: Gap, ranges: Sequence[tuple[int, int]], now: Moment) -> None:
-        """Go on filling a gap of an earlier run, of which ``ranges`` are missing still; an old one is left for later."""
+        """Go on filling a gap of an earlier run, of which ``ranges`` are missing still, or leave it for later."""
         self._ledger.adopt(gap)
         hole = Hole(list(ranges), gap.start, gap.end, now.monotonic, gap.gap_id)
         if gap.missing is not None and hole.missing + gap.filled < gap.missing:
