@@ -12,6 +12,7 @@ from fnmatch import fnmatchcase
 import msgspec
 
 from cryptofeed_cli.clock import MILLISECOND
+from cryptofeed_cli.shards import parse_shard
 from cryptofeed_cli.types import Gap, Run
 
 PROVEN = ("filled", "absent_at_source")
@@ -61,7 +62,8 @@ def measure(runs: Iterable[Run], gaps: Iterable[Gap], symbol: str, channel: str)
 def _carried(run: Run, symbol: str, channel: str) -> bool:
     record = run.config.get("record", {})
     patterns, channels = record.get("symbols", ()), record.get("channels", ())
-    return channel in channels and any(fnmatchcase(symbol, pattern) for pattern in patterns)
+    meant = channel in channels and any(fnmatchcase(symbol, pattern) for pattern in patterns)
+    return meant and ("shard" not in record or parse_shard(record["shard"]).holds(symbol))
 
 
 def _span(gap: Gap, end: int) -> Span:

@@ -34,6 +34,7 @@ from cryptofeed_cli.past import Past
 from cryptofeed_cli.recovery import Recovery
 from cryptofeed_cli.rejects import Rejects
 from cryptofeed_cli.resync import Resync
+from cryptofeed_cli.shards import WHOLE, Shard
 from cryptofeed_cli.steps import Steps
 from cryptofeed_cli.streams import Sampling, Streams
 from cryptofeed_cli.streams.trades import Want
@@ -73,6 +74,8 @@ class SessionOptions(msgspec.Struct, frozen=True):
     """Share of the exchange's REST limit that is used for it."""
     patterns: tuple[str, ...] = ()
     """What `symbols` were found by: new listings that match join, and delisted ones leave. Empty: the symbols stay."""
+    shard: Shard = WHOLE
+    """Of what the patterns mean, what is recorded here."""
     witness: bool = False
     """Subscribe to the exchange's second channel of trades too."""
 
@@ -216,7 +219,7 @@ class Session:
         """Let new listings join and delisted symbols leave."""
         wanted = resolve(self._options.patterns, instruments)
         trading = {one.symbol for one in instruments if one.state != "expired"}
-        joining = tuple(symbol for symbol in wanted if symbol not in self.symbols)
+        joining = self._options.shard.of(symbol for symbol in wanted if symbol not in self.symbols)
         absent = {symbol for symbol in self.symbols if symbol not in trading and symbol not in self._options.patterns}
         leaving, self._delisted = absent & self._delisted, absent
         if not joining and not leaving:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from cryptofeed_cli.clock import MILLISECOND
@@ -58,6 +59,16 @@ def test_what_was_never_recorded_has_no_share() -> None:
 
 def test_a_symbol_of_a_pattern_was_recorded() -> None:
     assert shares([run(0, 1000, symbols=("BTC-*",))]) == (100.0, 100.0)
+
+
+def test_a_run_of_one_shard_recorded_the_symbols_of_that_shard_only() -> None:
+    def of_shard(number: int) -> Run:
+        config = {"record": {"symbols": ["*"], "channels": [CHANNEL], "shard": f"{number}/2"}}
+        return msgspec.structs.replace(run(0, 1000), config=config)
+
+    found = [shares([of_shard(number)]) for number in (1, 2)]
+
+    assert sorted(found, key=str) == [(100.0, 100.0), (None, None)]
 
 
 @pytest.mark.parametrize("status", ["open", "deferred", "partial", "unrecoverable"])

@@ -17,7 +17,7 @@ LAYERS = (
     ("__init__",),
     ("errors", "types", "printable", "ids"),
     ("clock",),
-    ("book", "chain", "gaps", "rejects", "config", "logs", "network"),
+    ("book", "chain", "gaps", "rejects", "config", "logs", "network", "shards"),
     ("rest",),
     ("exchanges",),
     ("feeds",),
