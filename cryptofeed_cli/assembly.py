@@ -41,7 +41,6 @@ _NOT_YET = {
     "network.proxy": None,
     "network.interface": None,
     "network.dns": None,
-    "store.retention": None,
 }
 """Keys whose promise this version cannot keep, and the only value it takes: ignoring them would be a lie."""
 

@@ -57,6 +57,7 @@ def record(
     from cryptofeed_cli.assembly import build_recorder, refuse_what_is_missing
     from cryptofeed_cli.cli.signals import stop_on_signals
     from cryptofeed_cli.dashboard import live_view, print_report
+    from cryptofeed_cli.retention import retention
     from cryptofeed_cli.status import of_run
     from cryptofeed_cli.stores import open_store
 
@@ -67,6 +68,7 @@ def record(
     with (
         closing(open_store(settings.store_url, writable=True)) as opened,
         live_view(opened.url, shown=dashboard) as watch,
+        retention(settings.store.retention, lambda: open_store(settings.store_url, writable=True), clock, stop),
     ):
         recorder = build_recorder(settings, opened, clock=clock, watch=watch, shard=part)
         view = recorder.record(stop, None if period is None else clock.monotonic() + period)
