@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
-from bench import frames, mongodb, sqlite
+from bench import frames, mongodb, pruning, sqlite
 from bench.machine import describe
 from bench.race import Figure, Size, Skipped
 
@@ -18,6 +18,7 @@ BENCHES: dict[str, Callable[[int, bool], _Outcome]] = {
     "tickers": lambda rounds, quick: [frames.figure("tickers", rounds=rounds, quick=quick)],
     "books": lambda rounds, quick: [frames.figure("books", rounds=rounds, quick=quick)],
     "sqlite": lambda rounds, quick: sqlite.figures(rounds=rounds, quick=quick),
+    "pruning": lambda rounds, quick: [pruning.figure(rounds=rounds, quick=quick)],
     "mongodb": lambda rounds, quick: mongodb.figures(rounds=rounds, quick=quick),
 }
 

@@ -44,8 +44,12 @@ def test_a_store_is_raced_against_its_bare_driver_and_measured(store: str, limit
     assert re.search(rf"^{store}: size of a trade +[\d.]+ B +<= {limit} B$", printed, re.MULTILINE)
 
 
+def test_a_recorder_beside_a_pruner_is_raced_against_one_alone() -> None:
+    assert re.search(r"^sqlite: durable, p99 +\d+ flushes/s +\d+ flushes/s .+ >= 0\.5x$", table("pruning"), re.MULTILINE)
+
+
 def test_an_unknown_benchmark_is_refused_and_the_known_ones_named() -> None:
     done = bench("speed")
 
     assert done.returncode == 2
-    assert "unknown name 'speed' (choose from trades, tickers, books, sqlite, mongodb)" in done.stderr
+    assert "unknown name 'speed' (choose from trades, tickers, books, sqlite, pruning, mongodb)" in done.stderr
