@@ -10,6 +10,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from hashlib import blake2b
 from http import HTTPStatus
 
@@ -20,13 +21,14 @@ from cryptofeed_cli.config import Settings
 from cryptofeed_cli.errors import ConfigurationError, UsageError
 from cryptofeed_cli.exchanges.okx import Okx
 from cryptofeed_cli.feeds.live import LiveFeed
+from cryptofeed_cli.lookups import Lookups
 from cryptofeed_cli.network import Dialer
 from cryptofeed_cli.past import recall
 from cryptofeed_cli.recorder import Recorder, View
 from cryptofeed_cli.rest import Response, Rest
 from cryptofeed_cli.session import Session, SessionOptions
 from cryptofeed_cli.shards import WHOLE, Shard
-from cryptofeed_cli.stores import redact
+from cryptofeed_cli.stores import open_store, redact
 from cryptofeed_cli.stores.base import Store
 from cryptofeed_cli.streams import Sampling
 from cryptofeed_cli.symbols import find_symbols, is_pattern
@@ -82,10 +84,13 @@ def build_recorder(
         backfill=okx.backfill,
         backfill_limit=okx.backfill_limit,
         rate_share=okx.rate_share,
+        shared=True,
     )
     session = Session(exchange, options, records.append, recall(store, exchange.name, options.symbols))
+    open_reader = partial(open_store, settings.store_url, writable=False)
+    feed = Lookups(build_feed(settings, exchange, clock), open_reader, exchange.name, clock)
     return Recorder(
-        build_feed(settings, exchange, clock), session, records, Writer(store), run,
+        feed, session, records, Writer(store), run,
         clock=clock, flush_interval=settings.store.flush_interval, flush_records=settings.store.flush_records,
         watch=watch,
     )  # fmt: skip

@@ -7,6 +7,7 @@ afterwards or turned out to be missing at the exchange. Time that was removed on
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
@@ -35,7 +36,7 @@ class Coverage(msgspec.Struct, frozen=True):
     absent: int
     """Of those, how many the exchange lacks too."""
     unrecoverable: int
-    """Gaps of which nothing can be had any more."""
+    """Gaps of which nothing can be had any more, and that no other recorder covers."""
 
 
 def measure(runs: Iterable[Run], gaps: Iterable[Gap], symbol: str, channel: str) -> Coverage:
@@ -55,7 +56,7 @@ def measure(runs: Iterable[Run], gaps: Iterable[Gap], symbol: str, channel: str)
         missing=sum(gap.missing or 0 for gap in gaps),
         filled=sum(gap.filled for gap in gaps),
         absent=sum((gap.missing or 0) - gap.filled for gap in gaps if gap.status == "absent_at_source"),
-        unrecoverable=sum(gap.status == "unrecoverable" for gap in gaps),
+        unrecoverable=sum(_lost(gap, verified, end) for gap in gaps if gap.status == "unrecoverable"),
     )
 
 
@@ -78,6 +79,13 @@ def _subscribed(runs: Iterable[Run], doubtful: Iterable[Gap], end: int) -> list[
 def _concerns_all(gap: Gap) -> bool:
     """Tell whether a gap is judged against the store, whoever wrote to it, or against the exchange."""
     return gap.kind == "unproven" or (gap.channel == "trades" and gap.first_missing is not None)
+
+
+def _lost(gap: Gap, verified: list[Span], end: int) -> bool:
+    """Tell whether a gap hides a loss: some of it is verified by nobody."""
+    start, last = _span(gap, end)
+    place = bisect_right(verified, (start, end)) - 1
+    return start == last or place < 0 or verified[place][1] < last
 
 
 def _lifetime(run: Run) -> Span:

@@ -111,6 +111,13 @@ def test_what_one_recorder_missed_and_another_one_heard_is_verified() -> None:
     assert shares(runs, by("a", gap(100, 300)), by("b", gap(200, 400))) == (90.0, 90.0)
 
 
+def test_a_gap_that_another_recorder_covers_is_no_loss() -> None:
+    runs = [of("a", run(0, 1000)), of("b", run(500, 1000))]
+    gaps = [by("a", gap(at, at + 200, "unrecoverable")) for at in (100, 400, 600)]
+
+    assert measure(runs, gaps, SYMBOL, CHANNEL).unrecoverable == 2
+
+
 def test_while_one_recorder_only_was_there_its_gaps_count() -> None:
     runs = [of("a", run(0, 1000)), of("b", run(500, 1000))]
 

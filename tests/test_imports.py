@@ -26,7 +26,7 @@ LAYERS = (
     ("backfill", "carriers", "coverage", "catalogue", "inquiries", "past", "resync", "steps", "streams", "symbols"),
     ("recovery", "watchdog"),
     ("session",),
-    ("writer", "certificate", "copying", "pruning", "queries", "refill", "status"),
+    ("writer", "certificate", "copying", "lookups", "pruning", "queries", "refill", "status"),
     ("recorder", "retention"),
     ("output", "dashboard"),
     ("assembly",),

@@ -9,7 +9,7 @@ from cryptofeed_cli.exchanges.base import Books, Tickers, Topic, Trades, Wire
 from cryptofeed_cli.gaps import Ledger
 from cryptofeed_cli.streams.books import BookStream, Sampling
 from cryptofeed_cli.streams.tickers import TickerStream
-from cryptofeed_cli.streams.trades import TradeStream, Want
+from cryptofeed_cli.streams.trades import Look, TradeStream, Want
 
 Stream = TradeStream | TickerStream | BookStream
 
@@ -29,10 +29,12 @@ class Streams:
         sampling: Sampling,
         want: Want | None = None,
         limit: int | None = None,
+        look: Look | None = None,
     ) -> None:
         """``wires`` are the exchange's channels by ours; for the rest see the streams themselves."""
         self._channels, self._ledger, self._emit = channels, ledger, emit
         self._grace, self._sampling, self._want, self._limit = grace, sampling, want, limit
+        self._look = look
         self._booked = tuple(channel for channel in ("orderbooks", "book_updates") if channel in channels)
         self.trades: dict[str, TradeStream] = {}
         self.tickers: dict[str, TickerStream] = {}
@@ -54,7 +56,9 @@ class Streams:
         ledger, emit, grace = self._ledger, self._emit, self._grace
         for symbol in symbols:
             if "trades" in self._channels and symbol not in self.trades:
-                self.trades[symbol] = TradeStream(symbol, ledger, emit, grace, want=self._want, limit=self._limit)
+                self.trades[symbol] = TradeStream(
+                    symbol, ledger, emit, grace, want=self._want, limit=self._limit, look=self._look
+                )  # fmt: skip
             if "tickers" in self._channels and symbol not in self.tickers:
                 self.tickers[symbol] = TickerStream(symbol, ledger, emit)
             if self._booked and symbol not in self.books:
