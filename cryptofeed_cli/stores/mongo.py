@@ -19,7 +19,7 @@ from cryptofeed_cli.stores.layout import Layout, grouped, layouts
 from cryptofeed_cli.stores.mongo_documents import Document, Documents
 from cryptofeed_cli.stores.mongo_errors import DUPLICATE_KEY, in_our_words, wrong_url
 from cryptofeed_cli.stores.mongo_filters import among, passages
-from cryptofeed_cli.stores.mongo_schema import COMPRESSED, META, VERSION, VERSION_ID, index, sort_fields
+from cryptofeed_cli.stores.mongo_schema import COMPRESSED, META, MIGRATIONS, VERSION, VERSION_ID, index, sort_fields
 from cryptofeed_cli.stores.urls import redact
 from cryptofeed_cli.types import Kind, Record
 
@@ -88,6 +88,8 @@ class MongoStore(Store):
             if version is not None:
                 if version["version"] > VERSION:
                     raise StoreTooNew(self.url, version["version"], VERSION)
+                if self._writable:
+                    self._migrate(version["version"])
                 return
             taken = names & {META, *(layout.name for layout in self._layouts.values())}
             if taken:
@@ -196,6 +198,16 @@ class MongoStore(Store):
         """Let go of the database."""
         with in_our_words(self.url):
             self._database.client.close()
+
+    def _migrate(self, version: int) -> None:
+        """Bring the database to our version, online: another program may be at the same, and others write meanwhile."""
+        for number, updates in enumerate(MIGRATIONS[version - 1 :], start=version):
+            for update in updates:
+                collection = self._database[update.collection]
+                while page := list(collection.find(update.before, {"_id": 1}).limit(ID_PAGE)):
+                    collection.update_many({"_id": {"$in": [one["_id"] for one in page]}}, update.change)
+            mark = {"$set": {"version": number + 1}}
+            self._database[META].update_one({"_id": VERSION_ID, "version": number}, mark)
 
     def _insert(self, name: tuple[str, bool], batch: list[Any]) -> list[Any]:
         """Insert records; return those whose ``_id`` is taken."""
