@@ -52,9 +52,10 @@ class ReplicaSet:
         return None
 
     def count(self, member: Mongod, database: str, collection: str) -> int:
-        """Count what one member has, primary or not."""
-        with self._ask(member) as client:
+        """Count what one member has, primary or not; -1 while it does not say, since it starts or catches up."""
+        with suppress(PyMongoError), self._ask(member) as client:
             return int(client[database][collection].count_documents({}))
+        return -1
 
     @staticmethod
     def _ask(member: Mongod) -> MongoClient[dict[str, Any]]:
