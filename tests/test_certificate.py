@@ -17,7 +17,7 @@ from cryptofeed_cli.types import Gap
 from tests.okx_market import Market, Push, instrument
 from tests.okx_server import OkxServer
 from tests.processes import environment, run
-from tests.stores.records import trade
+from tests.stores.records import sample, trade
 
 START = (time.time_ns() // DAY - 1) * DAY // MILLISECOND
 """Yesterday's first millisecond."""
@@ -120,6 +120,17 @@ def test_ids_that_the_exchange_lacks_too_are_a_note(
 
     assert code == 0
     assert out.splitlines()[1:] == ["    ids that the exchange lacks too: 1100"]
+
+
+def test_a_day_of_which_something_was_pruned_is_told_apart_from_a_loss(
+    certify: Callable[..., tuple[int, str, str]],
+) -> None:
+    end = at(IDS[10])
+    pruned = sample("gaps", kind="pruned", status="unrecoverable", start=START - 1, end=end, missing=None)
+    code, printed, _ = certify([*trades(without=IDS[:10]), pruned])
+
+    assert code == 6
+    assert f"removed on purpose up to {format_milliseconds(end)}" in printed
 
 
 def test_an_exchange_that_cannot_be_asked_is_exit_3_and_the_ids_are_told(
