@@ -17,7 +17,7 @@ from cryptofeed_cli.types import Gap
 from tests.okx_market import Market, Push, instrument
 from tests.okx_server import OkxServer
 from tests.processes import environment, run
-from tests.stores.records import sample, trade
+from tests.stores.records import trade
 
 START = (time.time_ns() // DAY - 1) * DAY // MILLISECOND
 """Yesterday's first millisecond."""
@@ -126,7 +126,10 @@ def test_a_day_of_which_something_was_pruned_is_told_apart_from_a_loss(
     certify: Callable[..., tuple[int, str, str]],
 ) -> None:
     end = at(IDS[10])
-    pruned = sample("gaps", kind="pruned", status="unrecoverable", start=START - 1, end=end, missing=None)
+    pruned = Gap(
+        "g", "", "OKX", "BTC-USDT", "trades", "pruned", "us", START - 1, end, None, None, None, 0, "unrecoverable",
+        "", 1, 1,
+    )  # fmt: skip
     code, printed, _ = certify([*trades(without=IDS[:10]), pruned])
 
     assert code == 6
