@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
-from bench import frames, mongodb, sqlite
+from bench import frames, mongodb, pruning, room, sqlite
 from bench.machine import describe
 from bench.race import Figure, Size, Skipped
 
@@ -18,7 +18,9 @@ BENCHES: dict[str, Callable[[int, bool], _Outcome]] = {
     "tickers": lambda rounds, quick: [frames.figure("tickers", rounds=rounds, quick=quick)],
     "books": lambda rounds, quick: [frames.figure("books", rounds=rounds, quick=quick)],
     "sqlite": lambda rounds, quick: sqlite.figures(rounds=rounds, quick=quick),
+    "pruning": lambda rounds, quick: [pruning.figure(rounds=rounds, quick=quick)],
     "mongodb": lambda rounds, quick: mongodb.figures(rounds=rounds, quick=quick),
+    "room": lambda _rounds, quick: [*room.sizes(quick=quick)],
 }
 
 
@@ -47,7 +49,8 @@ def main() -> None:
 
 def _line(outcome: Figure | Size) -> str:
     if isinstance(outcome, Size):
-        return f"{outcome.name:24}{outcome.bytes_each:16,.1f} B{'':42}<= {outcome.limit:g} B"
+        limit = "" if outcome.limit is None else f"{'':42}<= {outcome.limit:g} B"
+        return f"{outcome.name:24}{outcome.bytes_each:16,.1f} B{limit}"
     ours, theirs = (f"{rate:,.0f} {outcome.unit}/s" for rate in (outcome.ours, outcome.theirs))
     extremes = f"({outcome.lowest:.2f}..{outcome.highest:.2f})"
     goal = "" if outcome.goal is None else f">= {outcome.goal:g}x"

@@ -35,7 +35,8 @@ class Size(NamedTuple):
 
     name: str
     bytes_each: float
-    limit: float
+    limit: float | None
+    """None: it is what it is."""
 
 
 def race(

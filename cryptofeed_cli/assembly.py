@@ -10,6 +10,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from hashlib import blake2b
 from http import HTTPStatus
 
@@ -17,15 +18,17 @@ from cryptofeed_cli import __version__
 from cryptofeed_cli.backfill import Limiter
 from cryptofeed_cli.clock import MILLISECOND, Clock
 from cryptofeed_cli.config import Settings
-from cryptofeed_cli.errors import ConfigurationError
+from cryptofeed_cli.errors import ConfigurationError, UsageError
 from cryptofeed_cli.exchanges.okx import Okx
 from cryptofeed_cli.feeds.live import LiveFeed
+from cryptofeed_cli.lookups import Lookups
 from cryptofeed_cli.network import Dialer
 from cryptofeed_cli.past import recall
 from cryptofeed_cli.recorder import Recorder, View
 from cryptofeed_cli.rest import Response, Rest
 from cryptofeed_cli.session import Session, SessionOptions
-from cryptofeed_cli.stores import redact
+from cryptofeed_cli.shards import WHOLE, Shard
+from cryptofeed_cli.stores import open_store, redact
 from cryptofeed_cli.stores.base import Store
 from cryptofeed_cli.streams import Sampling
 from cryptofeed_cli.symbols import find_symbols, is_pattern
@@ -40,28 +43,38 @@ _NOT_YET = {
     "network.proxy": None,
     "network.interface": None,
     "network.dns": None,
-    "store.retention": None,
 }
 """Keys whose promise this version cannot keep, and the only value it takes: ignoring them would be a lie."""
 
 
 def build_recorder(
-    settings: Settings, store: Store, *, clock: Clock, watch: Callable[[View], object] | None = None
+    settings: Settings,
+    store: Store,
+    *,
+    clock: Clock,
+    watch: Callable[[View], object] | None = None,
+    shard: Shard = WHOLE,
 ) -> Recorder:
-    """Put a recorder together. It owns everything but the store; its threads start here."""
+    """Put a recorder together. It owns everything but the store; its threads start here.
+
+    Raises `UsageError` where ``shard`` holds none of the symbols.
+    """
     exchange = Okx(settings.okx.region)
     records: list[Record] = []
-    run = _run(settings, clock)
+    run = _run(settings, clock, shard)
     okx, book = settings.okx, settings.orderbook
     patterns = settings.record.symbols
     symbols = patterns
     if any(map(is_pattern, patterns)):
         with build_asker(settings, exchange, clock) as ask:
             symbols = find_symbols(patterns, exchange, store, ask, clock.now())
+    wild = symbols != patterns
+    symbols = _share(symbols, shard)
     options = SessionOptions(
         run_id=run.run_id,
         symbols=symbols,
-        patterns=patterns if symbols != patterns else (),
+        patterns=patterns if wild else (),
+        shard=shard,
         channels=settings.record.channels,
         sampling=Sampling(book.depth, book.interval // MILLISECOND, book.group),
         reorder_grace=okx.reorder_grace,
@@ -71,10 +84,13 @@ def build_recorder(
         backfill=okx.backfill,
         backfill_limit=okx.backfill_limit,
         rate_share=okx.rate_share,
+        shared=True,
     )
     session = Session(exchange, options, records.append, recall(store, exchange.name, options.symbols))
+    open_reader = partial(open_store, settings.store_url, writable=False)
+    feed = Lookups(build_feed(settings, exchange, clock), open_reader, exchange.name, clock)
     return Recorder(
-        build_feed(settings, exchange, clock), session, records, Writer(store), run,
+        feed, session, records, Writer(store), run,
         clock=clock, flush_interval=settings.store.flush_interval, flush_records=settings.store.flush_records,
         watch=watch,
     )  # fmt: skip
@@ -132,15 +148,25 @@ def refuse_what_is_missing(settings: Settings) -> None:
             )
 
 
-def _run(settings: Settings, clock: Clock) -> Run:
+def _share(symbols: tuple[str, ...], shard: Shard) -> tuple[str, ...]:
+    share = shard.of(symbols)
+    if not share:
+        raise UsageError(f"shard {shard} holds none of the {len(symbols)} symbols; divide them by less")
+    return share
+
+
+def _run(settings: Settings, clock: Clock, shard: Shard) -> Run:
     now, host = clock.now(), socket.gethostname()
+    config = settings.as_dict()
+    if shard != WHOLE:
+        config["record"]["shard"] = str(shard)
     return Run(
         run_id=secrets.token_hex(8),
-        name=settings.record.name or _default_name(host, settings.store_url),
+        name=settings.record.name or _default_name(host, settings.store_url, shard),
         host=host,
         pid=os.getpid(),
         version=__version__,
-        config=settings.as_dict(),
+        config=config,
         started_at=now,
         ended_at=None,
         state="running",
@@ -150,7 +176,8 @@ def _run(settings: Settings, clock: Clock) -> Run:
     )
 
 
-def _default_name(host: str, store_url: str) -> str:
-    """Name a recorder by its host and its store: readable, and different for every store."""
+def _default_name(host: str, store_url: str, shard: Shard) -> str:
+    """Name a recorder by its host, its store and its shard: readable, and different for every one of them."""
     stem = re.sub(r"\W+", "-", store_url.rpartition("/")[2].partition("?")[0].removesuffix(".db")) or "store"
-    return f"{host}-{stem}-{blake2b(redact(store_url).encode(), digest_size=3).hexdigest()}"
+    part = "" if shard == WHOLE else f"-{shard.number}of{shard.count}"
+    return f"{host}-{stem}-{blake2b(redact(store_url).encode(), digest_size=3).hexdigest()}{part}"

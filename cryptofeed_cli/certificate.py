@@ -62,6 +62,7 @@ def certify(store: Store, exchange: Exchange, series: Series, day: int, ask: Ask
         volumes[minute] = volumes.get(minute, Decimal(0)) + Decimal(trade.size)
     problems: list[str] = []
     notes: list[str] = []
+    problems += _pruned(store, series, day // MILLISECOND)
     if first is not None and last is not None:
         _judge_ids(store, series, first, last, problems, notes)
     equal = 0
@@ -75,6 +76,14 @@ def certify(store: Store, exchange: Exchange, series: Series, day: int, ask: Ask
         series.symbol, not problems, count, None if first is None else str(first), None if last is None else str(last),
         equal, problems, notes,
     )  # fmt: skip
+
+
+def _pruned(store: Store, series: Series, start: int) -> Iterator[str]:
+    """Tell whether some of the day was removed on purpose, which is no loss, and no proof."""
+    for gap in store.scan(KINDS["gaps"]):
+        mine = (gap.exchange, gap.symbol, gap.channel) == (*series, "trades")
+        if mine and gap.kind == "pruned" and gap.end is not None and gap.end > start:
+            yield f"removed on purpose up to {format_milliseconds(gap.end)}"
 
 
 def _judge_ids(

@@ -15,8 +15,10 @@ from rich.text import Text
 
 from cryptofeed_cli import logs
 from cryptofeed_cli.certificate import Certificate
-from cryptofeed_cli.clock import MILLISECOND, SECOND
+from cryptofeed_cli.clock import MILLISECOND, SECOND, format_nanoseconds
+from cryptofeed_cli.copying import Copied
 from cryptofeed_cli.printable import escape
+from cryptofeed_cli.pruning import Portion
 from cryptofeed_cli.recorder import State, SymbolView, View
 from cryptofeed_cli.refill import Refilled
 from cryptofeed_cli.status import Continuity, RecorderStatus, SeriesStatus, Status
@@ -113,6 +115,60 @@ def print_refill(done: Sequence[Refilled], left_alone: Sequence[Gap]) -> None:
         symbols = ", ".join(sorted({escape(gap.symbol) for gap in left_alone}))
         reason = "a recorder is at it, or nobody knows yet what is missing"
         console.print(f"left alone: {len(left_alone):,} gaps of {symbols}: {reason}", soft_wrap=True)
+
+
+def draw_pruning(counted: Mapping[Portion, int], verb: str) -> str:
+    """Return what goes, or went, as text for people, one line for every kind of every symbol."""
+    if not counted:
+        return f"nothing {verb}\n"
+    console = _console(sys.stdout)
+    table = _table("kind", "from", "up to", "records")
+    for portion, count in counted.items():
+        symbol = "" if portion.series is None else portion.series.symbol
+        kind = f"simulated {portion.kind.name}" if portion.simulated else portion.kind.name
+        first, until = (format_nanoseconds(at)[:SECONDS] for at in (portion.first, portion.until))
+        table.add_row(escape(symbol), kind, first, until, f"{count:,}")
+    with console.capture() as drawn:
+        console.print(table)
+        console.print(f"{sum(counted.values()):,} records {verb}")
+    return drawn.get()
+
+
+@contextmanager
+def pruning_progress(removed: Mapping[Portion, int]) -> Iterator[Callable[[], None]]:
+    """Show on a terminal how far a pruning is; yield what is to be called for that."""
+    console = _console(sys.stderr)
+    with console.status("looking") as line:
+        yield lambda: line.update(f"{sum(removed.values()):,} records removed")
+
+
+@contextmanager
+def copy_progress(done: Sequence[Copied], total: int) -> Iterator[Callable[[], None]]:
+    """Show on a terminal how far a copy is; yield what is to be called for that."""
+    console = _console(sys.stderr)
+    with console.status("looking") as line:
+
+        def watch() -> None:
+            read = sum(one.read for one in done)
+            line.update(f"{read:,} records, series {len(done):,} of {total:,}: {escape(str(done[-1].portion))}")
+
+        yield watch
+
+
+def draw_copy(done: Sequence[Copied]) -> str:
+    """Return what was copied as text for people, one line a kind."""
+    console = _console(sys.stdout)
+    table = _table("series", "read", "new", "verified", first="kind")
+    kinds = dict.fromkeys((one.portion.kind.name, one.portion.simulated) for one in done)
+    for kind, simulated in kinds:
+        these = [one for one in done if (one.portion.kind.name, one.portion.simulated) == (kind, simulated)]
+        sums = [f"{sum(getattr(one, name) for one in these):,}" for name in ("read", "written")]
+        name = f"simulated {kind}" if simulated else kind
+        verified = f"{sum(one.equal for one in these):,}"
+        table.add_row(name, f"{len(these):,}", *sums, verified)
+    with console.capture() as drawn:
+        console.print(table)
+    return drawn.get()
 
 
 def draw_status(status: Status) -> str:
@@ -269,9 +325,9 @@ def _report_table(rows: list[SymbolView]) -> Table:
     return table
 
 
-def _table(*columns: str) -> Table:
+def _table(*columns: str, first: str = "symbol") -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column("symbol", no_wrap=True)
+    table.add_column(first, no_wrap=True)
     for name in columns:
         table.add_column(name, justify="right", no_wrap=True)
     return table

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
 
@@ -56,8 +56,15 @@ class Ledger:
         missing: int | None = None,
         status: GapStatus = "open",
     ) -> str:
-        """Record a new gap and return its id. Its lower bound is the first missing id, else its start."""
-        identity = gap_id(self._exchange, symbol, channel, kind, first_missing or str(start))
+        """Record a new gap and return its id. Its lower bound is the first missing id, else its start.
+
+        Missing trades are missing whoever looks. What else a recorder did not hear is its own affair, since nobody can
+        tell whether another one of the same exchange heard it: there the run belongs to the lower bound.
+        """
+        bound = first_missing or str(start)
+        if channel != "trades":
+            bound = f"{bound} {self._run_id}"
+        identity = gap_id(self._exchange, symbol, channel, kind, bound)
         self.finish(identity)
         gap = Gap(
             identity, self._run_id, self._exchange, symbol, channel, kind, fault, start, end,
@@ -94,6 +101,21 @@ class Ledger:
         if gap is not None:
             self._settle(gap, at, gap.filled + count)
 
+    def hold(self, identity: str, at: int, count: int, ranges: Sequence[tuple[int, int]], *, defer: bool) -> None:
+        """Record that ``count`` of the missing records are stored: another recorder had them, so nothing was missed.
+
+        ``ranges`` are the ids missing still; with ``defer`` they are left for later.
+        """
+        gap = self._unfinished.get(identity)
+        if gap is None or gap.missing is None:
+            return
+        changes: dict[str, Any] = {"missing": gap.missing - count, "status": "deferred" if defer else "open"}
+        if changes["missing"] == 0:
+            changes |= {"first_missing": None, "last_missing": None}
+        elif ranges and not gap.filled:
+            changes |= {"first_missing": str(ranges[0][0]), "last_missing": str(ranges[-1][1])}
+        self._settle(gap, at, gap.filled, **changes)
+
     def lack(self, identity: str, at: int, count: int) -> None:
         """Record that the exchange lacks ``count`` of the missing records too."""
         gap = self._unfinished.get(identity)
@@ -101,11 +123,12 @@ class Ledger:
             self._absent[identity] += count
             self._settle(gap, at, gap.filled)
 
-    def _settle(self, gap: Gap, at: int, filled: int) -> None:
+    def _settle(self, gap: Gap, at: int, filled: int, **changes: Any) -> None:
         absent = self._absent[gap.gap_id]
-        settled = filled + absent == gap.missing
-        status: GapStatus = gap.status if not settled else "absent_at_source" if absent else "filled"
-        self.amend(gap.gap_id, at, filled=filled, status=status)
+        settled = filled + absent == changes.get("missing", gap.missing)
+        if settled:
+            changes["status"] = "absent_at_source" if absent else "filled"
+        self.amend(gap.gap_id, at, filled=filled, **changes)
         if settled:
             self.finish(gap.gap_id)
 

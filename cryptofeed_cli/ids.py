@@ -26,6 +26,8 @@ class Hole(msgspec.Struct):
     """Monotonic time."""
     gap_id: str | None = None
     """Its gap in the ledger; None: not recorded yet, it may still close."""
+    late: bool = False
+    """Too old to be filled by a recorder."""
 
     @property
     def missing(self) -> int:
@@ -87,6 +89,16 @@ class TradeIds:
         touched = [(hole, hole.remove(first, last)) for hole in self.holes]
         self.holes = [hole for hole in self.holes if hole.ranges]
         return [(hole, count) for hole, count in touched if count]
+
+
+def complement(first: int, last: int, ranges: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """Yield the ranges of ``first..last`` that are in none of ``ranges`` (ascending, apart from each other)."""
+    for low, high in ranges:
+        if low > first:
+            yield first, low - 1
+        first = high + 1
+    if first <= last:
+        yield first, last
 
 
 def missing_ranges(first: int, last: int, held: Iterable[int]) -> Iterator[tuple[int, int]]:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Mapping
 
 from cryptofeed_cli.backfill import Backfill
 from cryptofeed_cli.carriers import Carriers
 from cryptofeed_cli.clock import SECOND, Moment
 from cryptofeed_cli.exchanges.base import Exchange, Topic
-from cryptofeed_cli.feeds.base import Answer, Fetch
+from cryptofeed_cli.feeds.base import Answer, Fetch, LookedUp, Lookup
 from cryptofeed_cli.past import Past
 from cryptofeed_cli.streams import Streams
 from cryptofeed_cli.types import Trade
 
+LOOK_AFTER = SECOND
+"""How long another recorder is given to write what this one missed, before the store is asked for it."""
+LOOKUPS = 8
+"""Questions to the store that are not answered yet."""
 TAIL_AFTER = 2 * SECOND
 """How long a subscription is given to speak before REST is asked for the newest trades."""
 
@@ -24,13 +29,16 @@ class Recovery:
         self,
         exchange: Exchange,
         carriers: Carriers,
-        act: Callable[[Fetch], object],
+        act: Callable[[Fetch | Lookup], object],
         next_request: Callable[[], int],
         *,
         rate_share: float,
     ) -> None:
         """`follow` is called before anything else."""
-        self._carriers = carriers
+        self._carriers, self._act, self._next_request = carriers, act, next_request
+        self._due: deque[tuple[int, str, int, int]] = deque()
+        """Which ids of which symbol the store is to be asked for, and from when on."""
+        self._asked: dict[int, tuple[str, int, int]] = {}
         self._channel = exchange.capabilities.wires["trades"].channel
         self._backfill = Backfill(
             exchange, act, next_request, self._recover, self._lack, self._catch_up, rate_share=rate_share
@@ -56,6 +64,24 @@ class Recovery:
                 live.tickers[symbol].resume(past.last_times["tickers"], past.outages.get("tickers"), now)
             if symbol in live.books:
                 live.books[symbol].resume(past.last_times, past.outages, now)
+
+    def look(self, symbol: str, first: int, last: int, now: Moment) -> None:
+        """Ask the store which of these missing ids it lacks, once everybody had the time to write."""
+        self._due.append((now.monotonic + LOOK_AFTER, symbol, first, last))
+
+    def look_up(self, now: Moment) -> None:
+        """Ask the store for what is due."""
+        while self._due and self._due[0][0] <= now.monotonic and len(self._asked) < LOOKUPS:
+            _, symbol, first, last = self._due.popleft()
+            request_id = self._next_request()
+            self._asked[request_id] = symbol, first, last
+            self._act(Lookup(request_id, symbol, first, last))
+
+    def looked_up(self, found: LookedUp) -> None:
+        """Take an answer of the store's; where it has none, everything is missing."""
+        symbol, first, last = self._asked.pop(found.request_id)
+        missing = [(first, last)] if found.missing is None else found.missing
+        self._streams.trades[symbol].looked_up(first, last, missing, found)
 
     def check(self, now: Moment) -> None:
         """Ask for what is due: holes, and what was missed of symbols that are subscribed again and say nothing."""

@@ -28,16 +28,17 @@ from cryptofeed_cli.exchanges.base import (
     Topic,
     Unsubscribed,
 )
-from cryptofeed_cli.feeds.base import Action, Answer, Closed, Event, Frame, Opened, Reset, Tick
+from cryptofeed_cli.feeds.base import Action, Answer, Closed, Event, Frame, LookedUp, Opened, Reset, Tick
 from cryptofeed_cli.gaps import Ledger
 from cryptofeed_cli.inquiries import Inquiries
 from cryptofeed_cli.past import Past
 from cryptofeed_cli.recovery import Recovery
 from cryptofeed_cli.rejects import Rejects
 from cryptofeed_cli.resync import Resync
+from cryptofeed_cli.shards import WHOLE, Shard
 from cryptofeed_cli.steps import Steps
 from cryptofeed_cli.streams import BookStream, Sampling, Streams
-from cryptofeed_cli.streams.trades import Want
+from cryptofeed_cli.streams.trades import Look, Want
 from cryptofeed_cli.symbols import resolve
 from cryptofeed_cli.types import BookUpdate, Fault, GapKind, Instrument, MarketRecord, Source
 from cryptofeed_cli.watchdog import Watchdog
@@ -74,6 +75,10 @@ class SessionOptions(msgspec.Struct, frozen=True):
     """Share of the exchange's REST limit that is used for it."""
     patterns: tuple[str, ...] = ()
     """What `symbols` were found by: new listings that match join, and delisted ones leave. Empty: the symbols stay."""
+    shard: Shard = WHOLE
+    """Of what the patterns mean, what is recorded here."""
+    shared: bool = False
+    """Others write into the same store: what it holds was not missed, so it is asked before the exchange is."""
     witness: bool = False
     """Subscribe to the exchange's second channel of trades too."""
 
@@ -105,7 +110,8 @@ class Session:
         self._carriers = Carriers(exchange, options.ping_interval, act, say)
         self._recovery = Recovery(exchange, self._carriers, act, ask, rate_share=options.rate_share)
         want = self._recovery.want if options.backfill else None
-        self._streams: dict[Source, Streams] = {"live": self._make_streams(self.ledger, emit, want)}
+        look = self._recovery.look if options.shared else None
+        self._streams: dict[Source, Streams] = {"live": self._make_streams(self.ledger, emit, want, look)}
         self._recovery.follow(self._streams["live"])
         self._pasts = pasts or {}
         self._connections = self._carriers.by_number
@@ -165,6 +171,8 @@ class Session:
                 self._closed(event)
             case Answer():
                 self._answer(event)
+            case LookedUp():
+                self._recovery.looked_up(event)
 
     def finish(self, now: Moment) -> None:
         """Nothing will follow: record what is still undecided, and save the books."""
@@ -217,7 +225,7 @@ class Session:
         """Let new listings join and delisted symbols leave."""
         wanted = resolve(self._options.patterns, instruments)
         trading = {one.symbol for one in instruments if one.state != "expired"}
-        joining = tuple(symbol for symbol in wanted if symbol not in self.symbols)
+        joining = self._options.shard.of(symbol for symbol in wanted if symbol not in self.symbols)
         absent = {symbol for symbol in self.symbols if symbol not in trading and symbol not in self._options.patterns}
         expired = {symbol for symbol in absent if self._catalogue.is_expired(symbol, now)}
         if 2 * len(absent - expired) > len(self.symbols):
@@ -334,11 +342,13 @@ class Session:
         """Holes in simulated data are nobody's loss: their ledger is not kept."""
         return self._make_streams(Ledger(self.exchange, self._options.run_id, _discard), self._emit_simulated)
 
-    def _make_streams(self, ledger: Ledger, emit: Emit, want: Want | None = None) -> Streams:
+    def _make_streams(
+        self, ledger: Ledger, emit: Emit, want: Want | None = None, look: Look | None = None
+    ) -> Streams:
         options = self._options
         return Streams(
             self.symbols, options.channels, self._exchange.capabilities.wires, ledger, emit,
-            grace=options.reorder_grace, sampling=options.sampling, want=want, limit=options.backfill_limit,
+            grace=options.reorder_grace, sampling=options.sampling, want=want, limit=options.backfill_limit, look=look,
         )  # fmt: skip
 
     def _emit_simulated(self, record: MarketRecord) -> None:
@@ -361,6 +371,7 @@ class Session:
         self._watchdog.check(self.streams, now)
         self._catalogue.check(now)
         self._inquiries.check(now)
+        self._recovery.look_up(now)
         if self._options.backfill:
             self._recovery.check(now)
 

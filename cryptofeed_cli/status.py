@@ -45,7 +45,7 @@ class SeriesStatus(msgspec.Struct, frozen=True):
     first: str | None
     last: str | None
     gaps: dict[str, int]
-    """How many gaps there are, by their status."""
+    """How many gaps there are, by their status; what was removed on purpose is ``pruned``."""
 
 
 class Continuity(msgspec.Struct, frozen=True):
@@ -135,7 +135,8 @@ def _series(store: Store) -> list[SeriesStatus]:
     missed: dict[str, dict[Series, Counter[str]]] = {}
     for gap in store.scan(KINDS["gaps"]):
         of_channel = missed.setdefault(gap.channel, {})
-        of_channel.setdefault(Series(gap.exchange, gap.symbol), Counter())[gap.status] += 1
+        fate = "pruned" if gap.kind == "pruned" else gap.status
+        of_channel.setdefault(Series(gap.exchange, gap.symbol), Counter())[fate] += 1
     found = []
     for kind in KINDS.values():
         for simulated in (False, True) if kind.market else ():

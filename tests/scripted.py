@@ -54,6 +54,9 @@ class ScriptedStore(Store):
     def trade_ids(self, *_: Any, **__: Any) -> Iterator[int]:
         return iter(())
 
+    def remove(self, *_: Any, **__: Any) -> int:
+        raise NotImplementedError
+
     def close(self) -> None:
         self.answering.set()
 

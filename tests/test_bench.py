@@ -44,8 +44,20 @@ def test_a_store_is_raced_against_its_bare_driver_and_measured(store: str, limit
     assert re.search(rf"^{store}: size of a trade +[\d.]+ B +<= {limit} B$", printed, re.MULTILINE)
 
 
+def test_a_recorder_beside_a_pruner_is_raced_against_one_alone() -> None:
+    each = r" +\d+ flushes/s"
+    assert re.search(rf"^sqlite: durable, p99{each}{each} .+ >= 0\.5x$", table("pruning"), re.MULTILINE)
+
+
+def test_the_room_that_every_kind_takes_is_measured_in_both_stores() -> None:
+    printed = table("room")
+
+    for kind in ("trades", "tickers", "orderbooks", "book_updates"):
+        assert len(re.findall(rf"^(?:sqlite|mongodb): {kind} +[\d,.]+ B$", printed, re.MULTILINE)) == 2, printed
+
+
 def test_an_unknown_benchmark_is_refused_and_the_known_ones_named() -> None:
     done = bench("speed")
 
     assert done.returncode == 2
-    assert "unknown name 'speed' (choose from trades, tickers, books, sqlite, mongodb)" in done.stderr
+    assert "unknown name 'speed' (choose from trades, tickers, books, sqlite, pruning, mongodb, room)" in done.stderr

@@ -122,6 +122,20 @@ def test_ids_that_the_exchange_lacks_too_are_a_note(
     assert out.splitlines()[1:] == ["    ids that the exchange lacks too: 1100"]
 
 
+def test_a_day_of_which_something_was_pruned_is_told_apart_from_a_loss(
+    certify: Callable[..., tuple[int, str, str]],
+) -> None:
+    end = at(IDS[10])
+    pruned = Gap(
+        "g", "", "OKX", "BTC-USDT", "trades", "pruned", "us", START - 1, end, None, None, None, 0, "unrecoverable",
+        "", 1, 1,
+    )  # fmt: skip
+    code, printed, _ = certify([*trades(without=IDS[:10]), pruned])
+
+    assert code == 6
+    assert f"removed on purpose up to {format_milliseconds(end)}" in printed
+
+
 def test_an_exchange_that_cannot_be_asked_is_exit_3_and_the_ids_are_told(
     certify: Callable[..., tuple[int, str, str]], server: OkxServer
 ) -> None:

@@ -182,7 +182,10 @@ class Scanned(Store):
     def write(self, records: Any) -> Any:
         raise NotImplementedError
 
-    def tally(self, kind: Kind, series: Series, *, simulated: bool = False) -> Any:
+    def tally(self, *_: Any, **__: Any) -> Any:
+        raise NotImplementedError
+
+    def remove(self, *_: Any, **__: Any) -> int:
         raise NotImplementedError
 
     def trade_ids(self, series: Series, first: int, last: int) -> Any:

@@ -12,6 +12,7 @@ import pytest
 from cryptofeed_cli.clock import MINUTE, SECOND
 from cryptofeed_cli.exchanges.okx import Okx
 from cryptofeed_cli.feeds.base import Connect
+from cryptofeed_cli.shards import Shard
 from cryptofeed_cli.symbols import resolve
 from cryptofeed_cli.types import Instrument
 from tests.okx_market import Market, dump, generate, instrument
@@ -93,6 +94,17 @@ def test_a_new_listing_joins_within_a_minute_on_the_sockets_there_are(tape: Tape
     tape.frame(fill_frame(1, symbol="NEW-USDT-SWAP"), 0)
     assert [trade.symbol for trade in tape.records if type(trade).__name__ == "Trade"] == ["NEW-USDT-SWAP"]
     assert tape.gaps() == []
+
+
+def test_a_new_listing_joins_its_own_shard_only() -> None:
+    shard = Shard(1, 3)
+    names = [f"NEW{number}-USDT-SWAP" for number in range(20)]
+    tape = Tape(("BTC-USDT-SWAP",), ("trades",), patterns=("*-USDT-SWAP",), shard=shard)
+    tape.open()
+    answer(tape, "BTC-USDT-SWAP", *names)
+
+    assert tape.session.symbols == ("BTC-USDT-SWAP", *sorted(shard.of(names)))
+    assert 0 < len(shard.of(names)) < len(names)
 
 
 def test_more_listings_than_a_socket_may_carry_get_another_one(tape: Tape) -> None:

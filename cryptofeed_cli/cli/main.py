@@ -12,6 +12,8 @@ from typer.core import TyperGroup
 
 from cryptofeed_cli import __version__
 from cryptofeed_cli.cli import backfill as refilling
+from cryptofeed_cli.cli import copy as copying
+from cryptofeed_cli.cli import prune as pruning
 from cryptofeed_cli.cli import query as querying
 from cryptofeed_cli.cli import record as recording
 from cryptofeed_cli.cli import status as standing
@@ -54,6 +56,8 @@ app = typer.Typer(
 app.command(epilog=recording.EXAMPLE)(recording.record)
 app.command(epilog=querying.EXAMPLE)(querying.query)
 app.command(epilog=refilling.EXAMPLE)(refilling.backfill)
+app.command(epilog=pruning.EXAMPLE)(pruning.prune)
+app.command(epilog=copying.EXAMPLE)(copying.copy)
 app.command(epilog=standing.EXAMPLE)(standing.status)
 
 

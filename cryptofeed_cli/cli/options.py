@@ -74,6 +74,9 @@ Channels = Annotated[
     str | None, typer.Option("--channels", metavar="A,B", help="trades, tickers, orderbooks, book_updates.")
 ]
 Redundancy = Annotated[str | None, typer.Option("--redundancy", metavar="N", help="Sockets per subscription.")]
+ShardOption = Annotated[
+    str | None, typer.Option("--shard", metavar="K/N", help="Record only the K-th of N shares of the symbols.")
+]
 Proxy = Annotated[str | None, typer.Option("--proxy", metavar="URL", help="Reach the exchange through this proxy.")]
 Interface = Annotated[
     str | None, typer.Option("--interface", metavar="NAME", help="Reach the exchange through this network interface.")

@@ -11,11 +11,13 @@ from cryptofeed_cli.cli.options import (
     ConfigFile,
     RecorderName,
     Redundancy,
+    ShardOption,
     StoreUrl,
     configure,
     print_configuration,
 )
 from cryptofeed_cli.clock import SystemClock, parse_duration
+from cryptofeed_cli.shards import WHOLE, parse_shard
 
 EXAMPLE = "Example: cryptofeed record BTC-USDT-SWAP ETH-USDT --channels trades,book_updates --duration 10m"
 
@@ -28,6 +30,7 @@ def record(
     duration: Annotated[str | None, typer.Option(metavar="DURATION", help="Stop after 30s, 10m, 2h, 7d.")] = None,
     name: RecorderName = None,
     redundancy: Redundancy = None,
+    shard: ShardOption = None,
     dashboard: Annotated[
         bool | None, typer.Option("--dashboard/--plain", help="Live view, or log lines; a terminal decides.")
     ] = None,
@@ -44,6 +47,7 @@ def record(
     }
     settings = configure(ctx, config, given)
     period = None if duration is None else parse_duration(duration)
+    part = WHOLE if shard is None else parse_shard(shard)
     if dry_run:
         print_configuration(settings)
         return
@@ -53,6 +57,7 @@ def record(
     from cryptofeed_cli.assembly import build_recorder, refuse_what_is_missing
     from cryptofeed_cli.cli.signals import stop_on_signals
     from cryptofeed_cli.dashboard import live_view, print_report
+    from cryptofeed_cli.retention import retention
     from cryptofeed_cli.status import of_run
     from cryptofeed_cli.stores import open_store
 
@@ -63,8 +68,9 @@ def record(
     with (
         closing(open_store(settings.store_url, writable=True)) as opened,
         live_view(opened.url, shown=dashboard) as watch,
+        retention(settings.store.retention, lambda: open_store(settings.store_url, writable=True), clock, stop),
     ):
-        recorder = build_recorder(settings, opened, clock=clock, watch=watch)
+        recorder = build_recorder(settings, opened, clock=clock, watch=watch, shard=part)
         view = recorder.record(stop, None if period is None else clock.monotonic() + period)
         continuity = of_run(opened, recorder.run_id)
     print_report(view, opened.url, continuity)

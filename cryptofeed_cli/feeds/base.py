@@ -61,6 +61,16 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
     announced: str | None = None
 
 
+class LookedUp(msgspec.Struct, frozen=True, gc=False):
+    """What a `Lookup` found."""
+
+    request_id: int
+    at: int
+    monotonic: int
+    missing: list[tuple[int, int]] | None
+    """The ranges of ids that the store lacks, ascending; None: it did not answer."""
+
+
 class Died(msgspec.Struct, frozen=True, gc=False):
     """A thread of the feed ended that should not have; nothing more will come of it."""
 
@@ -70,7 +80,7 @@ class Died(msgspec.Struct, frozen=True, gc=False):
     error: BaseException
 
 
-Event = Opened | Frame | Closed | Tick | Answer | Died
+Event = Opened | Frame | Closed | Tick | Answer | LookedUp | Died
 
 
 class Connect(msgspec.Struct, frozen=True, gc=False):
@@ -109,7 +119,16 @@ class Fetch(msgspec.Struct, frozen=True, gc=False):
     """Path and query, such as ``/api/v5/public/time``."""
 
 
-Action = Connect | Send | Reset | Drop | Fetch
+class Lookup(msgspec.Struct, frozen=True, gc=False):
+    """Ask the store which trade ids of ``first..last`` it lacks; a `LookedUp` with the same ``request_id`` follows."""
+
+    request_id: int
+    symbol: str
+    first: int
+    last: int
+
+
+Action = Connect | Send | Reset | Drop | Fetch | Lookup
 
 
 class Feed(Protocol):

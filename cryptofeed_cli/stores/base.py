@@ -42,7 +42,7 @@ class Written(msgspec.Struct, frozen=True):
 class Tally(msgspec.Struct, frozen=True):
     """How much of one series is stored. ``first`` and ``last`` are in the unit of the kind's range field."""
 
-    series: Series
+    series: Series | None
     count: int
     first: int | None
     last: int | None
@@ -84,12 +84,35 @@ class Store(ABC):
         """Return the series of a market kind that have records, sorted."""
 
     @abstractmethod
-    def tally(self, kind: Kind, series: Series, *, simulated: bool = False) -> Tally:
-        """Count one series."""
+    def tally(
+        self,
+        kind: Kind,
+        series: Series | None = None,
+        *,
+        span: Span = Span(),  # noqa: B008 - frozen
+        simulated: bool = False,
+    ) -> Tally:
+        """Count one series, or what `scan` would yield of a span of it, by an index.
+
+        ``series`` is None for a kind that has none; not for kinds that cover a span of time themselves.
+        """
 
     @abstractmethod
     def trade_ids(self, series: Series, first: int, last: int) -> Iterator[int]:
         """Yield the ids from ``first`` to ``last``, both included, of which real trades are stored, ascending."""
+
+    @abstractmethod
+    def remove(
+        self, kind: Kind, series: Series | None, before: int, limit: int, *, simulated: bool = False
+    ) -> int:
+        """Remove the first records of one series, at most ``limit``, durably and in one short step; return how many.
+
+        Only what has a time, and one before ``before`` (nanoseconds). Not for kinds that cover a span of time.
+        """
+
+    def shrink(self) -> bool:
+        """Give a little of the room that removed records had back to the disk; return whether there is more."""
+        return False
 
     @abstractmethod
     def close(self) -> None:

@@ -18,8 +18,8 @@ from cryptofeed_cli.stores.conflicts import Conflicts
 from cryptofeed_cli.stores.layout import Layout, grouped, layouts
 from cryptofeed_cli.stores.mongo_documents import Document, Documents
 from cryptofeed_cli.stores.mongo_errors import DUPLICATE_KEY, in_our_words, wrong_url
-from cryptofeed_cli.stores.mongo_filters import passages
-from cryptofeed_cli.stores.mongo_schema import COMPRESSED, META, VERSION, VERSION_ID, index
+from cryptofeed_cli.stores.mongo_filters import among, passages
+from cryptofeed_cli.stores.mongo_schema import COMPRESSED, META, MIGRATIONS, VERSION, VERSION_ID, index, sort_fields
 from cryptofeed_cli.stores.urls import redact
 from cryptofeed_cli.types import Kind, Record
 
@@ -88,6 +88,8 @@ class MongoStore(Store):
             if version is not None:
                 if version["version"] > VERSION:
                     raise StoreTooNew(self.url, version["version"], VERSION)
+                if self._writable:
+                    self._migrate(version["version"])
                 return
             taken = names & {META, *(layout.name for layout in self._layouts.values())}
             if taken:
@@ -151,15 +153,22 @@ class MongoStore(Store):
                 for exchange in collection.distinct("exchange", {"symbol": symbol})
             )
 
-    def tally(self, kind: Kind, series: Series, *, simulated: bool = False) -> Tally:
+    def tally(
+        self,
+        kind: Kind,
+        series: Series | None = None,
+        *,
+        span: Span = Span(),  # noqa: B008 - frozen
+        simulated: bool = False,
+    ) -> Tally:
         """Count one series."""
         layout = self._layouts[kind.name, simulated]
-        collection = self._database[layout.name]
         field = kind.range[0]
         with in_our_words(self.url):
-            count = collection.count_documents({"symbol": series.symbol, "exchange": series.exchange})
-        first = next(self.scan(kind, series, span=_ALL_TIMES, simulated=simulated), None)
-        last = next(self.scan(kind, series, span=_ALL_TIMES, simulated=simulated, descending=True), None)
+            count = self._database[layout.name].count_documents(among(layout, series, span))
+        timed = _ALL_TIMES if span == Span() else span
+        first = next(self.scan(kind, series, span=timed, simulated=simulated), None)
+        last = next(self.scan(kind, series, span=timed, simulated=simulated, descending=True), None)
         return Tally(series, count, first and getattr(first, field), last and getattr(last, field))
 
     def trade_ids(self, series: Series, first: int, last: int) -> Iterator[int]:
@@ -173,10 +182,32 @@ class MongoStore(Store):
                 page = [int(document["_id"].removeprefix(head)) for document in found]
             yield from page
 
+    def remove(
+        self, kind: Kind, series: Series | None, before: int, limit: int, *, simulated: bool = False
+    ) -> int:
+        """Remove the first records of one series."""
+        layout = self._layouts[kind.name, simulated]
+        collection = self._database[layout.name]
+        with in_our_words(self.url):
+            found = collection.find(among(layout, series, Span(until=before)), {"_id": 1})
+            first = found.sort([(name, 1) for name in sort_fields(layout)]).limit(limit)
+            doomed = [document["_id"] for document in first]
+            return collection.delete_many({"_id": {"$in": doomed}}).deleted_count if doomed else 0
+
     def close(self) -> None:
         """Let go of the database."""
         with in_our_words(self.url):
             self._database.client.close()
+
+    def _migrate(self, version: int) -> None:
+        """Bring the database to our version, online: another program may be at the same, and others write meanwhile."""
+        for number, updates in enumerate(MIGRATIONS[version - 1 :], start=version):
+            for update in updates:
+                collection = self._database[update.collection]
+                while page := list(collection.find(update.before, {"_id": 1}).limit(ID_PAGE)):
+                    collection.update_many({"_id": {"$in": [one["_id"] for one in page]}}, update.change)
+            mark = {"$set": {"version": number + 1}}
+            self._database[META].update_one({"_id": VERSION_ID, "version": number}, mark)
 
     def _insert(self, name: tuple[str, bool], batch: list[Any]) -> list[Any]:
         """Insert records; return those whose ``_id`` is taken."""

@@ -25,7 +25,7 @@ class Passage:
         self._timed = timed
         self._descending = descending
         self._range = _between(layout, span)
-        self._fixed: Document = {} if series is None else {"symbol": series.symbol, "exchange": series.exchange}
+        self._fixed = among(layout, series, Span())
         low, _ = bounds(layout.kind, span)
         if layout.ranged_by_span and low is not None:
             last = layout.kind.range[1]
@@ -49,6 +49,12 @@ class Passage:
             rest = self._fields
         query["$or"] = list(_behind(rest, document, "$lt" if self._descending else "$gt"))
         return query
+
+
+def among(layout: Layout, series: Series | None, span: Span) -> Document:
+    """Return the filter for the documents of a series within a span; not for kinds that cover a span themselves."""
+    query: Document = {} if series is None else {"symbol": series.symbol, "exchange": series.exchange}
+    return query if span == Span() else {**query, layout.kind.range[0]: _between(layout, span)}
 
 
 def passages(layout: Layout, series: Series | None, span: Span, *, descending: bool) -> list[Passage]:

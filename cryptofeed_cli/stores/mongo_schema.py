@@ -8,12 +8,30 @@ readable, and as text it sorts in the order of its parts. Times of the exchange 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from cryptofeed_cli.stores.conflicts import digest
 from cryptofeed_cli.stores.layout import RUN, Layout
 
-VERSION = 1
+
+class Update(NamedTuple):
+    """A change of the documents of one collection, made a few at a time while others read and write them."""
+
+    collection: str
+    before: dict[str, Any]
+    """The filter of documents that are not changed yet, and of no others."""
+    change: dict[str, Any] | list[dict[str, Any]]
+    """After which ``before`` does not match any more."""
+
+
+MIGRATIONS: tuple[tuple[Update, ...], ...] = ()
+"""What brings each version, from 1 on, to the next one. Never edited once released: a change is a new entry.
+
+Recorders of the version before go on writing until they are restarted, and every update may be made twice. So a version
+only adds: programs of both versions must read the documents of both.
+"""
+
+VERSION = 1 + len(MIGRATIONS)
 META = "meta"
 VERSION_ID = "schema_version"
 

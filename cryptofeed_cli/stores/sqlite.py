@@ -16,6 +16,8 @@ from cryptofeed_cli.stores.sqlite_rows import Clause, Table
 from cryptofeed_cli.types import Kind, Record
 
 ID_PAGE = 10_000
+SHRINK_PAGES = 128
+"""Pages moved and cut off at once: half a megabyte."""
 
 
 def open_sqlite(url: str, path: Path, *, writable: bool) -> SqliteStore:
@@ -82,15 +84,24 @@ class SqliteStore(Store):
         with in_our_words(self.url):
             return sorted(Series(*row) for row in self._connection.execute(sql))
 
-    def tally(self, kind: Kind, series: Series, *, simulated: bool = False) -> Tally:
+    def tally(
+        self,
+        kind: Kind,
+        series: Series | None = None,
+        *,
+        span: Span = Span(),  # noqa: B008 - frozen
+        simulated: bool = False,
+    ) -> Tally:
         """Count one series."""
-        name, field = self._tables[kind.name, simulated].layout.name, kind.range[0]
-        among = f'FROM "{name}" WHERE series = :series'
-        # Three queries in one: SQLite takes an end from the index only where nothing else is asked.
-        sql = f"""SELECT (SELECT count(*) {among}), (SELECT min("{field}") {among} AND "{field}" >= 0),
-            (SELECT max("{field}") {among} AND "{field}" >= 0)"""
+        table, field = self._tables[kind.name, simulated], kind.range[0]
         with in_our_words(self.url):
-            row = self._connection.execute(sql, {"series": self._known_number(series)}).fetchone()
+            among = [self._among(series), *_selected(table, span, None, descending=False)]
+            where = " AND ".join(sql for sql, _ in among)
+            where = f'FROM "{table.layout.name}" WHERE {where}'
+            # Three queries in one: SQLite takes an end from the index only where nothing else is asked.
+            sql = f"""SELECT (SELECT count(*) {where}), (SELECT min("{field}") {where} AND "{field}" >= 0),
+                (SELECT max("{field}") {where} AND "{field}" >= 0)"""
+            row = self._connection.execute(sql, [value for _, values in among for value in values] * 3).fetchone()
         return Tally(series, *row)
 
     def trade_ids(self, series: Series, first: int, last: int) -> Iterator[int]:
@@ -102,6 +113,25 @@ class SqliteStore(Store):
                 values = (self._known_number(series), page[-1] + 1, last, ID_PAGE)
                 page = [number for (number,) in self._connection.execute(sql, values).fetchall()]
             yield from page
+
+    def remove(
+        self, kind: Kind, series: Series | None, before: int, limit: int, *, simulated: bool = False
+    ) -> int:
+        """Remove the first records of one series, in one transaction."""
+        table = self._tables[kind.name, simulated]
+        with in_our_words(self.url), self._transaction():
+            among = [self._among(series), *_selected(table, Span(until=before), None, descending=False)]
+            last = self._connection.execute(*table.place(among, limit - 1)).fetchone()
+            return self._connection.execute(*table.delete(among, last)).rowcount
+
+    def shrink(self) -> bool:
+        """Cut off some of the free pages of the file; return whether there are more."""
+        with in_our_words(self.url):
+            (free,) = self._connection.execute("PRAGMA freelist_count").fetchone()
+            if free:
+                # A script, since `execute` takes one step of a statement without columns, and this is a page a step.
+                self._connection.executescript(f"PRAGMA incremental_vacuum({SHRINK_PAGES})")
+        return bool(free > SHRINK_PAGES)
 
     def close(self) -> None:
         """Let go of the file."""

@@ -83,10 +83,29 @@ class Table:
         """Return the query for one page of rows: ``fields``, then the columns of the order."""
         direction = "DESC" if descending else "ASC"
         order = ", ".join(f'"{name}" {direction}' for name in self.layout.order)
-        where = " AND ".join(sql for sql, _ in clauses) or "TRUE"
+        where, values = _joined(clauses)
         columns = f"{self._selected}, {_listed(self.layout.order)}"
         sql = f'SELECT {columns} FROM "{self.layout.name}" WHERE {where} ORDER BY {order} LIMIT ?'  # noqa: S608
-        return sql, [value for _, values in clauses for value in values] + [limit]
+        return sql, [*values, limit]
+
+    def place(self, clauses: list[Clause], ahead: int) -> Clause:
+        """Return the query for the position of the row that has ``ahead`` rows before it."""
+        where, values = _joined(clauses)
+        columns = _listed(self.layout.order)
+        sql = f'SELECT {columns} FROM "{self.layout.name}" WHERE {where} ORDER BY {columns} LIMIT 1 OFFSET ?'  # noqa: S608
+        return sql, [*values, ahead]
+
+    def delete(self, clauses: list[Clause], last: tuple[Any, ...] | None) -> Clause:
+        """Return the statement that removes rows up to a position, that one included; None: all."""
+        if last is not None:
+            marks = ", ".join("?" * len(last))
+            clauses = [*clauses, (f"({_listed(self.layout.order)}) <= ({marks})", list(last))]
+        where, values = _joined(clauses)
+        return f'DELETE FROM "{self.layout.name}" WHERE {where}', values  # noqa: S608
+
+
+def _joined(clauses: list[Clause]) -> Clause:
+    return " AND ".join(sql for sql, _ in clauses) or "TRUE", [value for _, values in clauses for value in values]
 
 
 def _absent(layout: Layout, name: str) -> int | str | None:

@@ -10,7 +10,7 @@ from cryptofeed_cli.exchanges.base import Books, Tickers, Topic, Trades, Wire
 from cryptofeed_cli.gaps import Ledger
 from cryptofeed_cli.streams.books import BookStream, Sampling
 from cryptofeed_cli.streams.tickers import TickerStream
-from cryptofeed_cli.streams.trades import TradeStream, Want
+from cryptofeed_cli.streams.trades import Look, TradeStream, Want
 
 Stream = TradeStream | TickerStream | BookStream
 
@@ -30,11 +30,13 @@ class Streams:
         sampling: Sampling,
         want: Want | None = None,
         limit: int | None = None,
+        look: Look | None = None,
     ) -> None:
         """``wires`` are the exchange's channels by ours; for the rest see the streams themselves."""
         self.ledger = ledger
         self._channels, self._emit = channels, emit
         self._grace, self._sampling, self._want, self._limit = grace, sampling, want, limit
+        self._look = look
         self._booked = tuple(channel for channel in ("orderbooks", "book_updates") if channel in channels)
         self.trades: dict[str, TradeStream] = {}
         self.tickers: dict[str, TickerStream] = {}
@@ -60,7 +62,9 @@ class Streams:
             for members, stream in self._left.pop(symbol, ()):
                 members[symbol] = stream
             if "trades" in self._channels and symbol not in self.trades:
-                self.trades[symbol] = TradeStream(symbol, ledger, emit, grace, want=self._want, limit=self._limit)
+                self.trades[symbol] = TradeStream(
+                    symbol, ledger, emit, grace, want=self._want, limit=self._limit, look=self._look
+                )  # fmt: skip
             if "tickers" in self._channels and symbol not in self.tickers:
                 self.tickers[symbol] = TickerStream(symbol, ledger, emit)
             if self._booked and symbol not in self.books:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from cryptofeed_cli.clock import MILLISECOND, Moment
 from cryptofeed_cli.exchanges.base import Fold
 from cryptofeed_cli.gaps import Ledger
-from cryptofeed_cli.ids import Hole, TradeIds, Unnamed
+from cryptofeed_cli.ids import Hole, TradeIds, Unnamed, complement
 from cryptofeed_cli.types import Fault, Gap, GapKind, Trade
 
 IMPLAUSIBLE_RATE = 10_000
@@ -19,6 +19,9 @@ RENUMBERED_AFTER_MS = 10_000
 
 Want = Callable[[str, int, int], object]
 """Asks for missing ids of a symbol: first and last."""
+
+Look = Callable[[str, int, int, Moment], object]
+"""Asks the store which of the missing ids of a symbol it lacks: first and last; `TradeStream.looked_up` is told."""
 
 
 class TradeStream:
@@ -33,10 +36,14 @@ class TradeStream:
         *,
         want: Want | None = None,
         limit: int | None = None,
+        look: Look | None = None,
     ) -> None:
-        """``want`` None: nothing is filled. Holes older than ``limit`` nanoseconds are left for later."""
+        """``want`` None: nothing is filled. Holes older than ``limit`` nanoseconds are left for later.
+
+        ``look`` None: nobody else writes to the store, so what is missing here is missing there.
+        """
         self._symbol, self._ledger, self._emit, self._grace = symbol, ledger, emit, grace
-        self._want, self._limit = want, limit
+        self._want, self._limit, self._look = want, limit, look
         self._ids = TradeIds()
         self._outage: str | None = None
         self.last: Trade | None = None
@@ -64,12 +71,12 @@ class TradeStream:
         hole = Hole(list(ranges), gap.start, gap.end, now.monotonic, gap.gap_id)
         if gap.missing is not None and hole.missing + gap.filled < gap.missing:
             self._ledger.fill(gap.gap_id, now.at, gap.missing - gap.filled - hole.missing)
-        if hole.ranges and self._is_old(hole, now):
+        if hole.ranges and self._is_late(hole, now):
             self._ledger.amend(gap.gap_id, now.at, status="deferred")
             self._ledger.finish(gap.gap_id)
         elif hole.ranges:
             self._ids.holes.append(hole)
-            self._fill(hole)
+            self._ask(hole)
 
     def miss(self, holes: Iterable[Unnamed], now: Moment) -> None:
         """Take note of ids that an earlier run passed over and did not name: they are named and filled."""
@@ -118,6 +125,20 @@ class TradeStream:
             if hole.gap_id is not None:
                 self._ledger.lack(hole.gap_id, now.at, count)
 
+    def looked_up(self, first: int, last: int, missing: Sequence[tuple[int, int]], now: Moment) -> None:
+        """Take note of which ids of ``first..last`` the store lacks, and ask for those."""
+        holes = [hole for hole in self._ids.holes if hole.ranges[0][0] <= last and first <= hole.ranges[-1][1]]
+        held: Counter[str | None] = Counter()
+        for low, high in complement(first, last, missing):
+            for hole, count in self._ids.reclaim(low, high):
+                held[hole.gap_id] += count
+        for hole in holes:
+            if hole.gap_id is not None:
+                if held[hole.gap_id]:
+                    self._ledger.hold(hole.gap_id, now.at, held[hole.gap_id], hole.ranges, defer=hole.late)
+                if not hole.late:
+                    self._ask(hole)
+
     def catch_up(self, newest: Sequence[Trade], now: Moment) -> None:
         """Take the newest trades there are, ascending: the next one pushed may be hours away.
 
@@ -153,7 +174,7 @@ class TradeStream:
                     first_missing=str(hole.ranges[0][0]), last_missing=str(hole.ranges[-1][1]),
                     status="open" if plausible else "unrecoverable",
                 )  # fmt: skip
-                self._fill(hole)
+                self._fill(hole, now)
 
     def _account(self, first: int, last: int, timestamp: int | None, now: Moment) -> None:
         if self._is_renumbered(first, last, timestamp):
@@ -212,24 +233,31 @@ class TradeStream:
                 outage, now.at, end=timestamp, first_missing=str(first), last_missing=str(last), kind="unproven",
                 status="unrecoverable", reason=_RENUMBERED,
             )  # fmt: skip
-            self._fill(hole)
+            self._fill(hole, now)
             return
-        late = self._is_old(hole, now)
+        hole.late = self._is_late(hole, now)
         self._ledger.amend(
             outage, now.at, end=timestamp, first_missing=str(first), last_missing=str(last), missing=hole.missing,
-            status="deferred" if late and self._want is not None else "open",
+            status="deferred" if hole.late else "open",
         )  # fmt: skip
-        if not late:
-            self._fill(hole)
+        self._fill(hole, now)
 
-    def _is_old(self, hole: Hole, now: Moment) -> bool:
+    def _is_late(self, hole: Hole, now: Moment) -> bool:
         """Tell whether a hole is left for later."""
-        return self._limit is not None and hole.start is not None and now.at - hole.start * MILLISECOND > self._limit
+        if self._limit is None or self._want is None or hole.start is None:
+            return False
+        return now.at - hole.start * MILLISECOND > self._limit
 
-    def _fill(self, hole: Hole) -> None:
+    def _fill(self, hole: Hole, now: Moment) -> None:
         if not _is_plausible(hole):
             self._ids.holes.remove(hole)
-        elif self._want is not None:
+        elif self._look is not None:
+            self._look(self._symbol, hole.ranges[0][0], hole.ranges[-1][1], now)
+        elif not hole.late:
+            self._ask(hole)
+
+    def _ask(self, hole: Hole) -> None:
+        if self._want is not None:
             for first, last in hole.ranges:
                 self._want(self._symbol, first, last)
 

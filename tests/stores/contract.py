@@ -32,6 +32,14 @@ def read_back(store: Store, record: Record) -> list[Any]:
     return list(store.scan(kind, Series(record.exchange, record.symbol), simulated=record.source == "simulated"))
 
 
+def _distinct(kind: str, number: int) -> dict[str, Any]:
+    """Fields that tell one record of a kind from the next, later one."""
+    own = {
+        "trades": {"trade_id": str(number)}, "tickers": {"last": str(number)}, "book_updates": {"sequence": number + 9},
+    }.get(kind, {})  # fmt: skip
+    return {"timestamp": NOON + number, "received_at": (NOON + number) * MILLISECOND, **own}
+
+
 class StoreContract:
     """Subclasses have a fixture ``store``: an empty store, opened to write."""
 
@@ -270,6 +278,79 @@ class StoreContract:
 
         assert store.tally(TRADES, BTC) == Tally(BTC, 3, NOON, NOON + 9)
         assert store.tally(TRADES, BTC, simulated=True) == Tally(BTC, 0, None, None)
+
+    def test_a_span_of_a_series_is_counted(self, store: Store) -> None:
+        store.write([trade(number, NOON + number) for number in range(10)] + [trade(99, None)])
+        span = Span((NOON + 2) * MILLISECOND, (NOON + 5) * MILLISECOND)
+
+        assert store.tally(TRADES, BTC, span=span) == Tally(BTC, 3, NOON + 2, NOON + 4)
+        assert store.tally(TRADES, BTC, span=Span(until=NOON * MILLISECOND)) == Tally(BTC, 0, None, None)
+
+    def test_rejects_are_counted_by_receipt(self, store: Store) -> None:
+        store.write([sample("rejects", received_at=receipt, reject_id=str(receipt)) for receipt in (5, 6, 7)])
+
+        assert store.tally(KINDS["rejects"], span=Span(until=7)) == Tally(None, 2, 5, 6)
+
+    @pytest.mark.parametrize("kind", MARKET)
+    def test_the_oldest_records_of_one_series_are_removed(self, store: Store, kind: str) -> None:
+        series = BTC
+        mine = [sample(kind, **_distinct(kind, number)) for number in range(6)]
+        others = [
+            sample(kind, symbol="ETH-USDT", **_distinct(kind, 0)),
+            sample(kind, source="simulated", run_id="r", episode=1, **_distinct(kind, 0)),
+        ]
+        store.write([*mine, *others])
+        before = (NOON + 4) * MILLISECOND
+
+        assert store.remove(KINDS[kind], series, before, 3) == 3
+        assert stored(store, kind) == mine[3:]
+        assert store.remove(KINDS[kind], series, before, 3) == 1
+        assert store.remove(KINDS[kind], series, before, 3) == 0
+        assert stored(store, kind) == mine[4:]
+        assert [read_back(store, other) for other in others] == [[other] for other in others]
+        assert store.remove(KINDS[kind], series, before, 3, simulated=True) == 1
+        assert stored(store, kind, simulated=True) == []
+
+    def test_what_ties_is_removed_no_more_than_asked_for(self, store: Store) -> None:
+        store.write([trade(number) for number in range(10)])
+
+        assert store.remove(TRADES, BTC, (NOON + 1) * MILLISECOND, 4) == 4
+        assert stored(store, "trades") == [trade(number) for number in range(4, 10)]
+
+    def test_a_record_without_a_time_is_not_removed(self, store: Store) -> None:
+        store.write([trade(1, None), trade(2)])
+
+        assert store.remove(TRADES, BTC, 2**63 - 1, 10) == 1
+        assert stored(store, "trades") == [trade(1, None)]
+
+    def test_rejects_are_removed_by_receipt(self, store: Store) -> None:
+        rejects = [sample("rejects", received_at=receipt, reject_id=str(receipt)) for receipt in (5, 6, 7)]
+        store.write(rejects)
+
+        assert store.remove(KINDS["rejects"], None, 7, 10) == 2
+        assert stored(store, "rejects") == rejects[2:]
+
+    def test_nothing_is_removed_of_a_series_that_is_not_there(self, store: Store) -> None:
+        store.write([trade(1)])
+
+        assert store.remove(TRADES, Series("OKX", "NO-SUCH"), 2**63 - 1, 10) == 0
+
+    def test_what_was_removed_may_be_written_again(self, store: Store) -> None:
+        store.write([trade(1)])
+        store.remove(TRADES, BTC, 2**63 - 1, 10)
+
+        assert store.write([trade(1, price="1")]) == Written(inserted=1)
+
+    def test_the_room_of_removed_records_is_given_back_in_the_end(self, store: Store) -> None:
+        store.write([trade(number) for number in range(5000)])
+        while store.remove(TRADES, BTC, 2**63 - 1, 1000):
+            pass
+
+        steps = 0
+        while store.shrink():
+            steps += 1
+            assert steps < 1000
+        assert not store.shrink()
 
     def test_a_series_that_is_not_there_is_empty(self, store: Store) -> None:
         nobody = Series("OKX", "NO-SUCH")

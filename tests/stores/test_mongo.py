@@ -4,6 +4,7 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import bson.errors
@@ -17,13 +18,13 @@ from pymongo import MongoClient
 
 from cryptofeed_cli.clock import MILLISECOND
 from cryptofeed_cli.errors import StoreError, StoreRefused, StoreTooNew, StoreUnreachable, StoreUrlInvalid
-from cryptofeed_cli.stores import open_store
+from cryptofeed_cli.stores import mongo, open_store
 from cryptofeed_cli.stores.base import Series, Span, Store, Written
 from cryptofeed_cli.stores.layout import layouts
 from cryptofeed_cli.stores.mongo import MongoStore
 from cryptofeed_cli.stores.mongo_errors import in_our_words, translated
 from cryptofeed_cli.stores.mongo_filters import passages
-from cryptofeed_cli.stores.mongo_schema import META, VERSION, VERSION_ID
+from cryptofeed_cli.stores.mongo_schema import META, VERSION, VERSION_ID, Update
 from cryptofeed_cli.types import KINDS
 from tests.mongod import Mongod, MongodMissing
 from tests.stores.contract import StoreContract
@@ -215,6 +216,77 @@ def test_a_reader_reads_and_cannot_write(store: MongoStore, mongo_url: str) -> N
         assert list(reader.scan(TRADES, BTC)) == [trade(1)]
         with pytest.raises(StoreRefused, match="was opened for reading only"):
             reader.write([trade(2)])
+
+
+def pretend_a_second_version(monkeypatch: pytest.MonkeyPatch, *more: Update) -> None:
+    """Let this program be one that marks every trade as checked."""
+    marked = Update("trades", {"checked": {"$exists": False}}, {"$set": {"checked": False}})
+    monkeypatch.setattr(mongo, "MIGRATIONS", ((marked, *more),))
+    monkeypatch.setattr(mongo, "VERSION", 2)
+
+
+def version_of(store: MongoStore) -> int:
+    found = store._database[META].find_one({"_id": VERSION_ID})
+    assert found is not None
+    return int(found["version"])
+
+
+def test_an_older_database_is_migrated_while_an_older_recorder_goes_on(
+    store: MongoStore, mongo_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mongo, "ID_PAGE", 100)
+    old = [trade(number, NOON + number) for number in range(250)]
+    store.write(old)
+    pretend_a_second_version(monkeypatch)
+    with closing(open_store(mongo_url, writable=True)) as newer:
+        store.write([trade(1000, NOON + 1000)])
+        newer.write([trade(1001, NOON + 1001), trade(1000, NOON + 1000)])
+        everything = [*old, trade(1000, NOON + 1000), trade(1001, NOON + 1001)]
+
+        assert version_of(store) == 2
+        assert store._database["trades"].count_documents({"checked": False}) == 250
+        assert [list(one.scan(TRADES, BTC)) for one in (store, newer)] == [everything, everything]
+
+
+def test_a_reader_of_an_older_database_changes_nothing(
+    store: MongoStore, mongo_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.write([trade(1)])
+    pretend_a_second_version(monkeypatch)
+    with closing(open_store(mongo_url, writable=False)) as reader:
+        assert list(reader.scan(TRADES, BTC)) == [trade(1)]
+
+    assert version_of(store) == 1
+
+
+def test_a_migration_that_fails_is_made_whole_by_the_next_start(
+    store: MongoStore, mongo_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.write([trade(1)])
+    with monkeypatch.context() as broken:
+        pretend_a_second_version(broken, Update("trades", {"checked": False}, {"$nonsense": {}}))
+        with pytest.raises(StoreRefused):
+            open_store(mongo_url, writable=True)
+    assert version_of(store) == 1
+
+    pretend_a_second_version(monkeypatch)
+    open_store(mongo_url, writable=True).close()
+
+    assert version_of(store) == 2
+
+
+def test_two_programs_may_migrate_at_once(store: MongoStore, mongo_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.write([trade(number) for number in range(2000)])
+    pretend_a_second_version(monkeypatch)
+    monkeypatch.setattr(mongo, "ID_PAGE", 50)
+    threads = [Thread(target=lambda: open_store(mongo_url, writable=True).close()) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+
+    assert version_of(store) == 2
+    assert store._database["trades"].count_documents({"checked": False}) == 2000
 
 
 @pytest.mark.parametrize("writable", [True, False])
