@@ -42,6 +42,9 @@ class ScriptedStore(Store):
         self.records += records
         return Written(inserted=len(records))
 
+    def now(self) -> int:
+        return NOON * MILLISECOND
+
     def scan(self, *_: Any, **__: Any) -> Iterator[Any]:
         return iter(())
 
