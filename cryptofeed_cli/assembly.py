@@ -8,10 +8,12 @@ import re
 import secrets
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
+from functools import partial
 from hashlib import blake2b
 from http import HTTPStatus
+from queue import SimpleQueue
 
 from cryptofeed_cli import __version__
 from cryptofeed_cli.backfill import Limiter
@@ -21,12 +23,15 @@ from cryptofeed_cli.errors import ConfigurationError
 from cryptofeed_cli.exchanges.okx import Okx
 from cryptofeed_cli.feeds.live import LiveFeed
 from cryptofeed_cli.network import Dialer
-from cryptofeed_cli.past import recall
+from cryptofeed_cli.past import Past, ended_unseen, recall
 from cryptofeed_cli.recorder import Recorder, View
 from cryptofeed_cli.rest import Response, Rest
 from cryptofeed_cli.session import Session, SessionOptions
+from cryptofeed_cli.standing import write_standing
 from cryptofeed_cli.stores import redact
 from cryptofeed_cli.stores.base import Store
+from cryptofeed_cli.stores.outbox import Outbox
+from cryptofeed_cli.stores.places import places
 from cryptofeed_cli.streams import Sampling
 from cryptofeed_cli.symbols import find_symbols, is_pattern
 from cryptofeed_cli.types import Record, Run
@@ -46,19 +51,57 @@ _NOT_YET = {
 
 
 def build_recorder(
-    settings: Settings, store: Store, *, clock: Clock, watch: Callable[[View], object] | None = None
+    settings: Settings,
+    store: Store,
+    outbox: Outbox,
+    *,
+    clock: Clock,
+    watch: Callable[[View], object] | None = None,
+    away: str | None = None,
 ) -> Recorder:
-    """Put a recorder together. It owns everything but the store; its threads start here."""
+    """Put a recorder together. It owns everything but store and outbox; its threads start here.
+
+    ``away``: why the store takes nothing yet. Then, or while something of an earlier run waits in the outbox, the
+    recorder learns later what earlier runs left.
+    """
     exchange = Okx(settings.okx.region)
     records: list[Record] = []
     run = _run(settings, clock)
-    okx, book = settings.okx, settings.orderbook
+    symbols = _symbols(settings, exchange, store, clock)
+
+    def look_back(answering: Store) -> dict[str, Past]:
+        answering.write(ended_unseen(answering, run, _is_alive))
+        return recall(answering, exchange.name, symbols)
+
+    known: Mapping[str, Past] | None = None
+    late: SimpleQueue[Mapping[str, Past]] = SimpleQueue()
+    if away is None and not outbox.backlog.records:
+        known = look_back(store)
+    session = Session(exchange, _options(settings, run, symbols), records.append, known)
+    writer = Writer(
+        store, outbox, clock=clock, rng=_rng(), patience=settings.store.flush_interval, away=away,
+        greet=None if known is not None else lambda answering: late.put(look_back(answering)),
+    )  # fmt: skip
+    return Recorder(
+        build_feed(settings, exchange, clock), session, records, writer, run,
+        clock=clock, flush_interval=settings.store.flush_interval, flush_records=settings.store.flush_records,
+        watch=watch, tell=partial(write_standing, places(settings.data_directory, run.name).status),
+        pasts=None if known is not None else late,
+    )  # fmt: skip
+
+
+def _symbols(settings: Settings, exchange: Okx, store: Store, clock: Clock) -> tuple[str, ...]:
+    """The symbols to begin with: as given, or those that patterns mean."""
     patterns = settings.record.symbols
-    symbols = patterns
-    if any(map(is_pattern, patterns)):
-        with build_asker(settings, exchange, clock) as ask:
-            symbols = find_symbols(patterns, exchange, store, ask, clock.now())
-    options = SessionOptions(
+    if not any(map(is_pattern, patterns)):
+        return patterns
+    with build_asker(settings, exchange, clock) as ask:
+        return find_symbols(patterns, exchange, store, ask, clock.now())
+
+
+def _options(settings: Settings, run: Run, symbols: tuple[str, ...]) -> SessionOptions:
+    okx, book, patterns = settings.okx, settings.orderbook, settings.record.symbols
+    return SessionOptions(
         run_id=run.run_id,
         symbols=symbols,
         patterns=patterns if symbols != patterns else (),
@@ -72,12 +115,6 @@ def build_recorder(
         backfill_limit=okx.backfill_limit,
         rate_share=okx.rate_share,
     )
-    session = Session(exchange, options, records.append, recall(store, exchange.name, options.symbols))
-    return Recorder(
-        build_feed(settings, exchange, clock), session, records, Writer(store), run,
-        clock=clock, flush_interval=settings.store.flush_interval, flush_records=settings.store.flush_records,
-        watch=watch,
-    )  # fmt: skip
 
 
 def build_feed(settings: Settings, exchange: Okx, clock: Clock) -> LiveFeed:
@@ -91,7 +128,7 @@ def build_feed(settings: Settings, exchange: Okx, clock: Clock) -> LiveFeed:
         okx.rest_url or exchange.rest,
         Dialer(ca_file=network.ca_file),
         clock=clock,
-        rng=random.Random(),  # noqa: S311 - jitter
+        rng=_rng(),
         retry_initial=network.retry_initial,
         retry_max=network.retry_max,
         connect_timeout=network.connect_timeout,
@@ -136,7 +173,7 @@ def _run(settings: Settings, clock: Clock) -> Run:
     now, host = clock.now(), socket.gethostname()
     return Run(
         run_id=secrets.token_hex(8),
-        name=settings.record.name or _default_name(host, settings.store_url),
+        name=recorder_name(settings),
         host=host,
         pid=os.getpid(),
         version=__version__,
@@ -150,7 +187,25 @@ def _run(settings: Settings, clock: Clock) -> Run:
     )
 
 
-def _default_name(host: str, store_url: str) -> str:
-    """Name a recorder by its host and its store: readable, and different for every store."""
+def recorder_name(settings: Settings) -> str:
+    """Return the name given, or one by host and store: readable, and different for every store."""
+    store_url = settings.store_url
+    if settings.record.name:
+        return settings.record.name
     stem = re.sub(r"\W+", "-", store_url.rpartition("/")[2].partition("?")[0].removesuffix(".db")) or "store"
-    return f"{host}-{stem}-{blake2b(redact(store_url).encode(), digest_size=3).hexdigest()}"
+    return f"{socket.gethostname()}-{stem}-{blake2b(redact(store_url).encode(), digest_size=3).hexdigest()}"
+
+
+def _rng() -> random.Random:
+    return random.Random()  # noqa: S311 - jitter
+
+
+def _is_alive(pid: int) -> bool:
+    """Tell whether a process of this machine is running."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # of somebody else
+        return True
+    return True

@@ -15,11 +15,12 @@ from rich.text import Text
 
 from cryptofeed_cli import logs
 from cryptofeed_cli.certificate import Certificate
-from cryptofeed_cli.clock import MILLISECOND, SECOND
+from cryptofeed_cli.clock import MILLISECOND, SECOND, format_nanoseconds
 from cryptofeed_cli.printable import escape
 from cryptofeed_cli.recorder import State, SymbolView, View
 from cryptofeed_cli.refill import Refilled
 from cryptofeed_cli.status import Continuity, RecorderStatus, SeriesStatus, Status
+from cryptofeed_cli.stores.outbox import Backlog
 from cryptofeed_cli.types import Gap
 
 REFRESH = 500 * MILLISECOND
@@ -34,7 +35,8 @@ FILE_WIDTH = 160
 DAYS, SECONDS = len("2026-11-22"), len("2026-11-22T12:00:00")
 """How much of a time is shown."""
 _COLOURS = {
-    State.CONNECTING: "yellow", State.LIVE: "green", State.RECONNECTING: "yellow", State.SIMULATED: "magenta"
+    State.CONNECTING: "yellow", State.LIVE: "green", State.RECONNECTING: "yellow", State.SIMULATED: "magenta",
+    State.HALTED: "red",
 }  # fmt: skip
 _KINDS = ("trades", "tickers", "orderbooks", "book_updates")
 
@@ -81,8 +83,15 @@ def print_report(view: View, store: str, continuity: Sequence[Continuity] = ()) 
     )
     if continuity:
         console.print(_continuity_table(continuity))
+    if view.outbox.records:
+        console.print(f"outbox: {_backlog(view.outbox)}", soft_wrap=True)
     for symbol, reason in view.refused.items():
         console.print(f"refused: {escape(symbol)}: {escape(reason)}", soft_wrap=True)
+
+
+def print_drained(records: int, store: str) -> None:
+    """Print on stderr what came out of an outbox."""
+    _console(sys.stderr).print(f"{records:,} records written into {escape(store)}; the outbox is empty", soft_wrap=True)
 
 
 @contextmanager
@@ -175,6 +184,11 @@ def _continuity_table(rows: Sequence[Continuity]) -> Table:
     return table
 
 
+def _backlog(backlog: Backlog) -> str:
+    since = "" if backlog.since is None else f" since {format_nanoseconds(backlog.since)[:SECONDS]}"
+    return f"{backlog.records:,} records, {backlog.bytes / 2**20:,.1f} MiB{since}"
+
+
 def _percent(share: float | None) -> str:
     return "-" if share is None else f"{share:.2f} %"
 
@@ -208,6 +222,8 @@ class _Screen:
             f"  {view.rejects:,} rejects  ",
             (escape(self._store), "dim"),
         )
+        if view.outbox.records:
+            head.append(f"  outbox {_backlog(view.outbox)}", "yellow")
         head.no_wrap, head.overflow = True, "ellipsis"
         room = max(self._console.size.height - FURNITURE - len(lines), 1)
         parts: list[RenderableType] = [head, _live_table(view.symbols[:room], _rates(before, view))]

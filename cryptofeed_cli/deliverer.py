@@ -11,7 +11,7 @@ from contextlib import suppress
 from threading import Event as Flag
 from typing import TypeVar
 
-from cryptofeed_cli.clock import SECOND
+from cryptofeed_cli.clock import MINUTE, SECOND, Clock
 from cryptofeed_cli.errors import OutboxRefused, StoreUnreachable
 from cryptofeed_cli.feeds.pacing import Backoff
 from cryptofeed_cli.parcels import Parcel, Parcels
@@ -24,6 +24,8 @@ LOG = logging.getLogger(__name__)
 MOST_RECORDS = 10_000
 MOST_BYTES = 2 << 20
 """How much out of the outbox is written into the store at once, before compression: small batches together are fast."""
+CLOCK_EVERY = 10 * MINUTE
+"""How often the store's clock is asked for."""
 _LOOK_EVERY = 1.0
 
 Outcome = TypeVar("Outcome")
@@ -38,6 +40,7 @@ class Deliverer:
         store: Store,
         outbox: Outbox,
         *,
+        clock: Clock,
         backoff: Backoff,
         stop: Flag,
         stored: Callable[[list[Record], Written], object],
@@ -49,10 +52,13 @@ class Deliverer:
         ``greet`` is called with the store when it has everything that earlier runs left, and nothing of this one.
         """
         self._parcels, self._store, self._outbox = parcels, store, outbox
-        self._backoff, self._stop = backoff, stop
+        self._clock, self._backoff, self._stop = clock, backoff, stop
         self._stored, self._greet = stored, greet
         self.away = away
         """Why the store takes nothing; None: it does, as far as is known."""
+        self.clock_offset = 0
+        """The store's clock minus ours, in nanoseconds; 0 where the difference is smaller than asking takes."""
+        self._clock_due = clock.monotonic()
         if away or outbox.backlog.records:
             parcels.spool()
 
@@ -74,6 +80,8 @@ class Deliverer:
 
     def _task(self) -> Callable[[], None] | None:
         parcels = self._parcels
+        if self._clock.monotonic() >= self._clock_due:
+            return self._compare_clocks
         if self._greet is not None and not self._outbox.inherits:
             return self._meet
         if parcels.copying is not None and parcels.copying.stored:
@@ -88,6 +96,14 @@ class Deliverer:
                 parcel = parcels.waiting[0]
                 return lambda: self._deliver(parcel)
         return None
+
+    def _compare_clocks(self) -> None:
+        self._clock_due = self._clock.monotonic() + CLOCK_EVERY
+        before = self._clock.now()
+        told = self._attempt(self._store.now)
+        after = self._clock.now()
+        if told is not None:
+            self.clock_offset = 0 if before <= told <= after else told - (before + after) // 2
 
     def _meet(self) -> None:
         greet = self._greet

@@ -79,6 +79,17 @@ class TradeIds:
         return [(hole, count) for hole, count in touched if count]
 
 
+def ranges_of(numbers: Iterable[int]) -> list[tuple[int, int]]:
+    """Return numbers, in any order, as ranges ``(first, last)``, ascending and apart from each other."""
+    found: list[tuple[int, int]] = []
+    for number in sorted(set(numbers)):
+        if found and number == found[-1][1] + 1:
+            found[-1] = (found[-1][0], number)
+        else:
+            found.append((number, number))
+    return found
+
+
 def missing_ranges(first: int, last: int, held: Iterable[int]) -> Iterator[tuple[int, int]]:
     """Yield the ranges of ``first..last`` that ``held`` (ascending) leaves out."""
     for number in held:

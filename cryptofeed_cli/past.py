@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import islice
 
 import msgspec
 
+from cryptofeed_cli.clock import SECOND
 from cryptofeed_cli.ids import missing_ranges
 from cryptofeed_cli.stores.base import Series, Store
-from cryptofeed_cli.types import KINDS, Gap, Instrument
+from cryptofeed_cli.types import KINDS, Gap, Instrument, Run
 
 LOOKED_AT = 500
 """Of the latest trades, among which the highest id is looked for: times and ids may disagree by a little."""
+
+DEAD_AFTER = 20 * SECOND
+"""A recorder that has not shown itself for so long is dead; it does every 5 s."""
 
 
 class Past(msgspec.Struct):
@@ -54,3 +58,24 @@ def _past(store: Store, series: Series) -> Past:
         if last is not None and last.timestamp is not None:
             past.last_times[kind] = last.timestamp
     return past
+
+
+def ended_unseen(store: Store, run: Run, alive: Callable[[int], bool]) -> list[Run]:
+    """Return the runs that say they are running and are not, as they ended: failed, when they were last heard of.
+
+    Those are earlier ones of the recorder whose ``run`` begins, those on its machine of which no process is
+    ``alive``, and whoever has been silent for too long.
+    """
+    now = store.now()
+
+    def is_over(other: Run) -> bool:
+        if other.state != "running" or other.run_id == run.run_id:
+            return False
+        here = other.host == run.host
+        return now - other.heartbeat_at > DEAD_AFTER or (here and (other.name == run.name or not alive(other.pid)))
+
+    return [
+        msgspec.structs.replace(other, state="failed", ended_at=other.heartbeat_at)
+        for other in store.scan(KINDS["runs"])
+        if is_over(other)
+    ]

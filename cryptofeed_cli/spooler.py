@@ -41,6 +41,8 @@ class Spooler:
         self._parcels, self._outbox = parcels, outbox
         self._clock, self._patience, self._backoff, self._stop = clock, patience, backoff, stop
         self._kept = kept
+        self.trouble: str | None = None
+        """Why the outbox took nothing, when it last did not."""
         self._said = clock.monotonic() - _SAID_EVERY
 
     def run(self) -> None:
@@ -87,6 +89,7 @@ class Spooler:
                 self._outbox.discard(number)
 
     def _refused(self, error: OutboxRefused) -> None:
+        self.trouble = error.reason
         with self._parcels.changed:
             self._parcels.copying = None
             if self._parcels.refusal is None:

@@ -8,14 +8,12 @@ from typing import Any
 
 import msgspec
 
-from cryptofeed_cli.clock import MILLISECOND, SECOND, format_milliseconds, format_nanoseconds
+from cryptofeed_cli.clock import MILLISECOND, format_milliseconds, format_nanoseconds
 from cryptofeed_cli.coverage import Coverage, measure
+from cryptofeed_cli.past import DEAD_AFTER
 from cryptofeed_cli.stores.base import Series, Store
 from cryptofeed_cli.stores.conflicts import REASON as CONFLICT
 from cryptofeed_cli.types import CHANNELS, KINDS, Encoding, Gap, Kind, Run
-
-DEAD_AFTER = 20 * SECOND
-"""A recorder that has not shown itself for so long is dead; it does every 5 s."""
 
 
 class RecorderStatus(msgspec.Struct, frozen=True):

@@ -73,8 +73,8 @@ class Writer:
         self._parcels = Parcels()
         self._noting = threading.Lock()
         self._deliverer = Deliverer(
-            self._parcels, store, outbox, backoff=Backoff(_RETRY_INITIAL, _RETRY_MAX, rng), stop=self._stop,
-            stored=self._count, greet=greet, away=away,
+            self._parcels, store, outbox, clock=clock, backoff=Backoff(_RETRY_INITIAL, _RETRY_MAX, rng),
+            stop=self._stop, stored=self._count, greet=greet, away=away,
         )  # fmt: skip
         self._spooler = Spooler(
             self._parcels, outbox, clock=clock, patience=patience, backoff=Backoff(_RETRY_INITIAL, _PROBE_MAX, rng),
@@ -91,6 +91,11 @@ class Writer:
     def backlog(self) -> Backlog:
         """What waits in the outbox."""
         return self._outbox.backlog
+
+    @property
+    def clock_offset(self) -> int:
+        """The store's clock minus ours, in nanoseconds."""
+        return self._deliverer.clock_offset
 
     @property
     def away(self) -> str | None:
@@ -136,12 +141,11 @@ class Writer:
         """
         for batch in rest:
             self._parcels.add(self._parcel(batch))
-        self._settle(patience)
+        taken = self._settle(patience)
         answers = self._await_store(patience)
         self._parcels.add(self._parcel([last()]))
-        self._settle(patience)
+        self._settle(patience if taken else 0)
         self._await_store(patience if answers else 0)
-        reason = self._parcels.refusal
         self._stop.set()
         self._parcels.spool()  # wakes them
         for thread in self._threads:
@@ -151,20 +155,20 @@ class Writer:
             LOG.error("%s records are durable nowhere", f"{lost:,}")
         self.raise_if_failed()
         if lost:
-            said = reason.reason if reason is not None else "takes nothing"
-            raise OutboxRefused(str(self._outbox.path), said.removeprefix(f"outbox {self._outbox.path}: "))
+            raise OutboxRefused(str(self._outbox.path), self._spooler.trouble or "takes nothing")
         if self.backlog.records:
             LOG.warning(
                 "%s records wait in the outbox %s; the next run writes them into the store first",
                 f"{self.backlog.records:,}", self._outbox.path,
             )  # fmt: skip
 
-    def _settle(self, patience: float) -> None:
-        """Wait until nothing waits in memory, or nothing becomes durable any more."""
+    def _settle(self, patience: float) -> bool:
+        """Wait until nothing waits in memory, or nothing becomes durable any more; return whether it is the former."""
         parcels, before = self._parcels, -1
         while parcels.waiting and parcels.settled != before:
             before = parcels.settled
             parcels.wait_for(lambda: not parcels.waiting or self._dead, patience)
+        return not parcels.waiting
 
     def _await_store(self, patience: float) -> bool:
         """Give the store a chance to take what is in the outbox, if it answers at all; return whether it took it."""

@@ -18,11 +18,6 @@ class LazyStore(Store):
         self._opener = opener
         self._store: Store | None = None
 
-    @property
-    def is_open(self) -> bool:
-        """Whether it answered once."""
-        return self._store is not None
-
     def open(self) -> Store:
         """Open it, unless that is done. Raises `StoreError`."""
         if self._store is None:

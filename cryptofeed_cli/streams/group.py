@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from cryptofeed_cli.clock import Moment
 from cryptofeed_cli.exchanges.base import Books, Tickers, Topic, Trades, Wire
 from cryptofeed_cli.gaps import Ledger
 from cryptofeed_cli.streams.books import BookStream, Sampling
 from cryptofeed_cli.streams.tickers import TickerStream
 from cryptofeed_cli.streams.trades import TradeStream, Want
+from cryptofeed_cli.types import KIND_OF, MarketRecord
 
 Stream = TradeStream | TickerStream | BookStream
 
@@ -59,6 +61,25 @@ class Streams:
                 self.tickers[symbol] = TickerStream(symbol, ledger, emit)
             if self._booked and symbol not in self.books:
                 self.books[symbol] = BookStream(symbol, self._booked, ledger, emit, grace, self._sampling)
+
+    def retract(
+        self, refused: Iterable[MarketRecord], durable: Mapping[tuple[str, str], int], reason: str, now: Moment
+    ) -> None:
+        """Note that nothing is stored any more, and ``refused`` was not.
+
+        ``durable`` is the exchange time of the last record that is stored, by kind and symbol.
+        """
+        given_back: dict[tuple[str, str], list[Any]] = {}
+        for record in refused:
+            given_back.setdefault((KIND_OF[type(record)].name, record.symbol), []).append(record)
+        members: tuple[tuple[tuple[str, ...], Mapping[str, Any]], ...] = (
+            (("trades",), self.trades), (("tickers",), self.tickers), (("orderbooks", "book_updates"), self.books)
+        )  # fmt: skip
+        for kinds, streams in members:
+            for symbol, stream in streams.items():
+                own = [one for kind in kinds for one in given_back.get((kind, symbol), ())]
+                known = {kind: durable[kind, symbol] for kind in kinds if (kind, symbol) in durable}
+                stream.retract(own, known, reason, now)
 
     def of(self, topic: Topic) -> Stream | None:
         """Return the stream that a topic feeds."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from cryptofeed_cli.clock import MILLISECOND, Moment
 from cryptofeed_cli.exchanges.base import Fold
 from cryptofeed_cli.gaps import Ledger
-from cryptofeed_cli.ids import Hole, TradeIds
+from cryptofeed_cli.ids import Hole, TradeIds, ranges_of
 from cryptofeed_cli.types import Fault, Gap, GapKind, Trade
 
 IMPLAUSIBLE_RATE = 10_000
@@ -38,7 +38,11 @@ class TradeStream:
         self._symbol, self._ledger, self._emit, self._grace = symbol, ledger, emit, grace
         self._want, self._limit = want, limit
         self._ids = TradeIds()
+        self._first: tuple[int, int | None] | None = None
+        """The first id that came, and its exchange time; None: none came yet."""
         self._outage: str | None = None
+        self._retracted: list[tuple[int, int]] = []
+        """Ids that came and were not stored: the outage's, with those that are missed in it."""
         self.last: Trade | None = None
         self.heard = 0
         """Monotonic time of the last push."""
@@ -50,13 +54,33 @@ class TradeStream:
         return self._outage is not None
 
     def resume(self, last_id: int, timestamp: int | None, outage: Gap | None, now: Moment) -> None:
-        """Go on where an earlier run ended: after ``last_id``, or in an outage that it recorded."""
+        """Go on where an earlier run ended: after ``last_id``, or in an outage that it recorded.
+
+        It may be told late: then what was missed ends at the first trade of this run.
+        """
+        if self._first is not None:
+            self._bridge(last_id, timestamp, outage, self._first, now)
+            return
         self._ids.next, self._ids.timestamp = last_id + 1, timestamp
         if outage is None:
             self.interrupt("downtime", "us", "no recorder was running", now)
         else:
             self._ledger.adopt(outage)
             self._outage = outage.gap_id
+
+    def _bridge(
+        self, last_id: int, timestamp: int | None, outage: Gap | None, first: tuple[int, int | None], now: Moment
+    ) -> None:
+        if outage is not None:
+            self._ledger.adopt(outage)
+        identity = outage.gap_id if outage is not None else self._ledger.open(
+            "downtime", self._symbol, "trades", fault="us", reason="no recorder was running", at=now.at, start=timestamp
+        )  # fmt: skip
+        hole = None
+        if last_id + 1 < first[0]:
+            hole = Hole([(last_id + 1, first[0] - 1)], timestamp, first[1], now.monotonic)
+            self._ids.holes.append(hole)
+        self._settle(identity, hole, first[1], now)
 
     def adopt(self, gap: Gap, ranges: Sequence[tuple[int, int]], now: Moment) -> None:
         """Go on filling a gap of an earlier run, of which ``ranges`` are missing still."""
@@ -132,6 +156,25 @@ class TradeStream:
                 kind, self._symbol, "trades", fault=fault, reason=reason, at=now.at, start=self._ids.timestamp
             )
 
+    def retract(self, refused: Sequence[Trade], durable: Mapping[str, int], reason: str, now: Moment) -> None:
+        """Note that nothing is stored any more: what was refused is missing, with all that follows until trades come.
+
+        ``durable`` is how far this symbol is stored, by kind.
+        """
+        if self._ids.next is None:
+            return
+        self.check(now, final=True)
+        times = [trade.timestamp for trade in refused if trade.timestamp is not None]
+        times += [durable["trades"]] if "trades" in durable else [] if times else [self._ids.timestamp or 0]
+        start = min(times)
+        if self._outage is None:
+            self._outage = self._ledger.open(
+                "writer", self._symbol, "trades", fault="us", reason=reason, at=now.at, start=start
+            )
+        elif refused:
+            self._ledger.amend(self._outage, now.at, kind="writer", fault="us", reason=reason, start=start)
+        self._retracted = ranges_of(int(trade.trade_id) for trade in refused)
+
     def check(self, now: Moment, *, final: bool = False) -> None:
         """Record the holes that stayed open for longer than the grace, or all of them when nothing will follow."""
         for hole in [hole for hole in self._ids.holes if hole.gap_id is None]:
@@ -150,6 +193,8 @@ class TradeStream:
         if self._is_renumbered(first, last, timestamp):
             self._begin_anew(first, timestamp, now)
         known = self._ids.next
+        if self._first is None and known is None:
+            self._first = (first, timestamp)
         if self._ids.is_full:
             self.check(now, final=True)
         hole = self._ids.arrive(first, last, timestamp, now.monotonic)
@@ -192,6 +237,18 @@ class TradeStream:
     def _end_outage(self, outage: str, hole: Hole | None, timestamp: int | None, now: Moment) -> None:
         """Trades are back: the outage covers what was missed between the last one before and the first one after."""
         self._outage = None
+        if self._retracted:
+            gap = self._ledger.find(outage)
+            if hole is not None:
+                self._ids.holes.remove(hole)
+            ranges = self._retracted if hole is None else _joined(self._retracted, hole.ranges)
+            hole = Hole(ranges, None if gap is None else gap.start, timestamp, now.monotonic)
+            self._ids.holes.append(hole)
+            self._retracted = []
+        self._settle(outage, hole, timestamp, now)
+
+    def _settle(self, outage: str, hole: Hole | None, timestamp: int | None, now: Moment) -> None:
+        """Record what an outage came to: nothing, or a hole that can be filled or cannot."""
         if hole is None:
             self._ledger.amend(outage, now.at, end=timestamp, missing=0, status="filled")
             self._ledger.finish(outage)
@@ -223,6 +280,13 @@ class TradeStream:
 
 _FELL_BACK = "the ids fell back: they were renumbered and are not comparable"
 _RENUMBERED = "the ids jumped further than trades can come: they are not comparable"
+
+
+def _joined(before: list[tuple[int, int]], after: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Put ranges that follow others behind them, as one where they touch."""
+    if before[-1][1] + 1 != after[0][0]:
+        return [*before, *after]
+    return [*before[:-1], (before[-1][0], after[0][1]), *after[1:]]
 
 
 def _is_plausible(hole: Hole) -> bool:
