@@ -27,7 +27,7 @@ from cryptofeed_cli.past import Past, ended_unseen, recall
 from cryptofeed_cli.recorder import Recorder, View
 from cryptofeed_cli.rest import Response, Rest
 from cryptofeed_cli.session import Session, SessionOptions
-from cryptofeed_cli.standing import write_standing
+from cryptofeed_cli.standing import is_alive, write_standing
 from cryptofeed_cli.stores import redact
 from cryptofeed_cli.stores.base import Store
 from cryptofeed_cli.stores.outbox import Outbox
@@ -70,7 +70,7 @@ def build_recorder(
     symbols = _symbols(settings, exchange, store, clock)
 
     def look_back(answering: Store) -> dict[str, Past]:
-        answering.write(ended_unseen(answering, run, _is_alive))
+        answering.write(ended_unseen(answering, run, is_alive))
         return recall(answering, exchange.name, symbols)
 
     known: Mapping[str, Past] | None = None
@@ -198,14 +198,3 @@ def recorder_name(settings: Settings) -> str:
 
 def _rng() -> random.Random:
     return random.Random()  # noqa: S311 - jitter
-
-
-def _is_alive(pid: int) -> bool:
-    """Tell whether a process of this machine is running."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:  # of somebody else
-        return True
-    return True

@@ -19,7 +19,8 @@ from cryptofeed_cli.clock import MILLISECOND, SECOND, format_nanoseconds
 from cryptofeed_cli.printable import escape
 from cryptofeed_cli.recorder import State, SymbolView, View
 from cryptofeed_cli.refill import Refilled
-from cryptofeed_cli.status import Continuity, RecorderStatus, SeriesStatus, Status
+from cryptofeed_cli.standing import OutboxStatus
+from cryptofeed_cli.status import Continuity, RecorderStatus, SeriesStatus, Status, Unanswered
 from cryptofeed_cli.stores.outbox import Backlog
 from cryptofeed_cli.types import Gap
 
@@ -135,7 +136,30 @@ def draw_status(status: Status) -> str:
             console.print(_continuity_table(status.continuity))
         for reason, count in status.rejects.items():
             console.print(f"rejects: {count:,} {escape(reason)}", soft_wrap=True)
+        _print_outboxes(console, status.outboxes)
     return drawn.get()
+
+
+def draw_unanswered(known: Unanswered) -> str:
+    """Return what is known while the store does not answer, as text for people."""
+    console = _console(sys.stdout)
+    with console.capture() as drawn:
+        console.print(f"store unreachable: {escape(known.store)}: {escape(known.unreachable)}", soft_wrap=True)
+        for one in known.recorders:
+            durable = "nothing durable yet" if one.durable_at is None else f"durable up to {one.durable_at[:SECONDS]}"
+            console.print(
+                f"recorder {escape(one.name)} (pid {one.pid}): {one.state} at {one.at[:SECONDS]}, {durable}",
+                soft_wrap=True,
+            )
+        _print_outboxes(console, known.outboxes)
+    return drawn.get()
+
+
+def _print_outboxes(console: Console, outboxes: Sequence[OutboxStatus]) -> None:
+    for one in outboxes:
+        size = f"{one.records:,} records, {one.bytes / 2**20:,.1f} MiB"
+        told = one.problem or f"{size} since {(one.since or '-')[:SECONDS]}, for {one.store}"
+        console.print(f"outbox {escape(one.path)}: {escape(told)}", soft_wrap=True)
 
 
 def draw_certificates(found: Sequence[Certificate]) -> str:

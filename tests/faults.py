@@ -233,8 +233,10 @@ SLOW_FAULTS: dict[str, Callable[[Scene], None]] = {
 """Faults that take as long as it takes to notice them."""
 
 
-def recorder(home: Path, server: OkxServer, *arguments: str, **variables: str) -> Recording:
-    """Start a recorder of everything the server has, with a store in ``home``."""
+def recorder(
+    home: Path, server: OkxServer, *arguments: str, url: str | None = None, **variables: str
+) -> Recording:
+    """Start a recorder of everything the server has; its store is in ``home`` unless another one is named."""
     usual = {
         "CRYPTOFEED_ORDERBOOK_DEPTH": "400",
         "CRYPTOFEED_ORDERBOOK_INTERVAL": "0s",
@@ -242,15 +244,21 @@ def recorder(home: Path, server: OkxServer, *arguments: str, **variables: str) -
         "CRYPTOFEED_OKX_PING_INTERVAL": "2s",
         "CRYPTOFEED_OKX_SILENCE": "2s",
     }
-    flags = [*SYMBOLS, "--channels", ",".join(CHANNELS), "--store", f"sqlite:///{home}/market.db", *arguments]
+    store = url or f"sqlite:///{home}/market.db"
+    flags = [*SYMBOLS, "--channels", ",".join(CHANNELS), "--store", store, *arguments]
     return Recording(flags, environment(home, server, **{**usual, **variables}), home)
 
 
 @contextmanager
-def recorded_scene(home: Path, seed: int, count: int, *arguments: str) -> Iterator[tuple[Scene, Recording, str]]:
+def recorded_scene(
+    home: Path, seed: int, count: int, *arguments: str, url: str | None = None, **variables: str
+) -> Iterator[tuple[Scene, Recording, str]]:
     """A scene that a real recorder is subscribed to, and the URL of its store."""
-    url = f"sqlite:///{home}/market.db"
-    with OkxServer(Market(map(instrument, SYMBOLS))) as server, recorder(home, server, *arguments) as recording:
+    url = url or f"sqlite:///{home}/market.db"
+    with (
+        OkxServer(Market(map(instrument, SYMBOLS))) as server,
+        recorder(home, server, *arguments, url=url, **variables) as recording,
+    ):
         for wire in WIRES.values():
             for symbol in SYMBOLS:
                 server.wait_for("subscribe", channel=wire, symbol=symbol)
