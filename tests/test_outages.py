@@ -42,6 +42,16 @@ def server(tmp_path: Path) -> Iterator[Mongod]:
 
 
 @pytest.fixture
+def replicas(tmp_path: Path) -> Iterator[ReplicaSet]:
+    """Three servers, one of them elected."""
+    try:
+        with ReplicaSet(tmp_path / "rs") as replicas:
+            yield replicas
+    except MongodMissing as exc:
+        pytest.skip(str(exc))
+
+
+@pytest.fixture
 def home(tmp_path: Path) -> Path:
     """Where the recorder keeps its files."""
     home = tmp_path / "home"
@@ -115,17 +125,11 @@ def test_connections_that_are_cut_again_and_again_cost_nothing(home: Path, serve
 
 
 @pytest.mark.parametrize("seconds", LENGTHS)
-def test_the_death_of_the_primary_costs_nothing(home: Path, tmp_path: Path, seconds: float) -> None:
-    replicas = ReplicaSet(tmp_path / "rs")
-    try:
-        replicas.__enter__()
-    except MongodMissing as exc:
-        pytest.skip(str(exc))
-    with replicas:
-        url = replicas.url.replace("/?", "/market?") + f"&{FAST}"
-        with survived(home, url, 24, seconds) as (_, endure):
-            replicas.primary().kill()
-            endure()
+def test_the_death_of_the_primary_costs_nothing(home: Path, replicas: ReplicaSet, seconds: float) -> None:
+    url = replicas.url.replace("/?", "/market?") + f"&{FAST}"
+    with survived(home, url, 24, seconds) as (_, endure):
+        replicas.primary().kill()
+        endure()
 
 
 # At the start and at the end
