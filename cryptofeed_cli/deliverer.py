@@ -6,7 +6,7 @@ A store that does not answer is asked again, ever more patiently, for as long as
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from threading import Event as Flag
 from typing import TypeVar
@@ -43,7 +43,7 @@ class Deliverer:
         clock: Clock,
         backoff: Backoff,
         stop: Flag,
-        stored: Callable[[list[Record], Written], object],
+        stored: Callable[[Sequence[Record], Written], object],
         greet: Callable[[Store], object] | None,
         away: str | None,
     ) -> None:
@@ -118,7 +118,7 @@ class Deliverer:
             parcel.stored = True
             self._parcels.settle(parcel)
             copy = parcel.copy
-        self._stored(list(parcel.records), written)
+        self._stored(parcel.records, written)
         if copy is not None:
             with suppress(OutboxRefused):  # else it is written once more, and known by then
                 self._outbox.discard(copy)

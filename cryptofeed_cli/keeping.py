@@ -134,11 +134,16 @@ def _drain_first(outbox: Outbox, store: Store, clock: Clock) -> Outbox:
 
 def _drain_once(outbox: Outbox, store: Store) -> tuple[Outbox, int]:
     try:
-        batch = outbox.peek(MOST_RECORDS, MOST_BYTES)
+        return outbox, drain_into(store, outbox)
     except OutboxDamaged as exc:
         return replace_damaged(outbox, exc), 0
+
+
+def drain_into(store: Store, outbox: Outbox) -> int:
+    """Write the oldest of what waits into the store, as much as goes there at once; return how many records."""
+    batch = outbox.peek(MOST_RECORDS, MOST_BYTES)
     if batch is None:
-        return outbox, 0
+        return 0
     store.write(batch.records)
     outbox.remove(batch.number)
-    return outbox, len(batch.records)
+    return len(batch.records)

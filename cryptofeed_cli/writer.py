@@ -28,7 +28,7 @@ LOG = logging.getLogger(__name__)
 QUEUED_BATCHES = QUEUED
 STUCK_AFTER = SECOND
 """So long nothing is taken, neither by the store nor by the outbox, before that is believed."""
-_RETRY_INITIAL, _RETRY_MAX = SECOND // 5, 5 * SECOND
+_RETRY_INITIAL, _RETRY_MAX = SECOND // 5, 2 * SECOND
 _PROBE_MAX = 2 * SECOND
 _DELIVERER, _SPOOLER = "writer", "spooler"
 
@@ -78,7 +78,7 @@ class Writer:
         )  # fmt: skip
         self._spooler = Spooler(
             self._parcels, outbox, clock=clock, patience=patience, backoff=Backoff(_RETRY_INITIAL, _PROBE_MAX, rng),
-            stop=self._stop, kept=lambda parcel: self._note(parcel.records),
+            stop=self._stop, kept=lambda parcel: self._note(parcel.records, _counted(parcel.records)),
         )  # fmt: skip
         self._threads = [
             threading.Thread(target=self._guard, args=(name, work), name=name, daemon=True)
@@ -122,6 +122,10 @@ class Writer:
         """
         self.raise_if_failed()
         return self._parcels.put(self._parcel(batch), timeout)
+
+    def wait_for(self, batches: int, timeout: float) -> bool:
+        """Wait until no more than so many batches are durable nowhere; return whether that came to be."""
+        return self._parcels.wait_for(lambda: len(self._parcels.waiting) <= batches, timeout)
 
     def take_back(self) -> list[Record] | None:
         """Take back what is not durable, in order; None: some of it is just becoming so, ask again."""
@@ -203,9 +207,10 @@ class Writer:
                 self._parcels.copying = None
                 self._parcels.refuse(Refusal(str(error), self._clock.monotonic(), final=True))
 
-    def _count(self, batch: list[Record], written: Written) -> None:
-        self._note(batch)
-        runs, before = sum(type(record) is Run for record in batch), self.written
+    def _count(self, batch: Sequence[Record], written: Written) -> None:
+        counts = _counted(batch)
+        self._note(batch, counts)
+        runs, before = counts.get((Run, None), 0), self.written
         self.written = Written(
             before.inserted + written.inserted - runs,
             before.duplicates + written.duplicates,
@@ -213,21 +218,28 @@ class Writer:
             before.refused + written.refused,
         )
         stored = dict(self.stored)
-        for (of, symbol), count in Counter((type(one), getattr(one, "symbol", None)) for one in batch).items():
+        for (of, symbol), count in counts.items():
             if symbol is not None:
                 kinds, kind = stored.get(symbol, {}), KIND_OF[of].name
                 stored[symbol] = {**kinds, kind: kinds.get(kind, 0) + count}
         self.stored = stored
 
-    def _note(self, batch: Sequence[Record]) -> None:
-        reached = {
-            (type(one), one.symbol): one.timestamp
-            for one in batch
-            if isinstance(one, MarketRecord) and one.source == "live" and one.timestamp is not None
-        }
+    def _note(self, batch: Sequence[Record], counts: Mapping[tuple[type, str | None], int]) -> None:
+        reached: dict[tuple[type, str | None], int] = {}
+        expected = sum(issubclass(of, MarketRecord) for of, _ in counts)
+        for one in reversed(batch):  # whose last live record of each kind is near its end
+            if len(reached) == expected:
+                break
+            if isinstance(one, MarketRecord) and one.source == "live" and one.timestamp is not None:
+                reached.setdefault((type(one), one.symbol), one.timestamp)
         with self._noting:
             durable = dict(self.durable)
             for (of, symbol), timestamp in reached.items():
-                key = (KIND_OF[of].name, symbol)
+                key = (KIND_OF[of].name, symbol or "")
                 durable[key] = max(timestamp, durable.get(key, 0))
             self.durable, self.durable_at = durable, self._clock.now()
+
+
+def _counted(batch: Sequence[Record]) -> Counter[tuple[type, str | None]]:
+    """Count records by type and symbol; runs have none."""
+    return Counter(zip(map(type, batch), (getattr(one, "symbol", None) for one in batch), strict=True))

@@ -44,8 +44,16 @@ def test_a_store_is_raced_against_its_bare_driver_and_measured(store: str, limit
     assert re.search(rf"^{store}: size of a trade +[\d.]+ B +<= {limit} B$", printed, re.MULTILINE)
 
 
+def test_an_idle_outbox_and_its_draining_are_raced_against_the_store_alone() -> None:
+    printed = table("outbox")
+
+    for store in ("sqlite", "mongodb"):
+        assert re.search(rf"^{store}: outbox idle +{RACE} +>= 0\.95x$", printed, re.MULTILINE)
+        assert re.search(rf"^{store}: drain +{RACE} +>= 0\.8x$", printed, re.MULTILINE)
+
+
 def test_an_unknown_benchmark_is_refused_and_the_known_ones_named() -> None:
     done = bench("speed")
 
     assert done.returncode == 2
-    assert "unknown name 'speed' (choose from trades, tickers, books, sqlite, mongodb)" in done.stderr
+    assert "unknown name 'speed' (choose from trades, tickers, books, sqlite, mongodb, outbox)" in done.stderr

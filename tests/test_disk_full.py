@@ -75,14 +75,14 @@ def test_trades_are_complete_again_once_there_is_room(tmp_path: Path, disk: Path
 
 def test_an_outbox_as_large_as_it_may_be_halts_the_recording_and_keeps_what_it_has(tmp_path: Path) -> None:
     url = "mongodb://127.0.0.1:9/market?serverSelectionTimeoutMS=300"
-    small = {"CRYPTOFEED_STORE_OUTBOX_MAX": "200KiB"}
+    small = {"CRYPTOFEED_STORE_OUTBOX_MAX": "100KiB"}
     with recorded_scene(tmp_path, 32, 60_000, url=url, away=True, **small) as (scene, recording, _):
         while "the recording halts" not in recording.said:
             assert recording.process.poll() is None, recording.said
             live(scene, 0.2, recording.process.pid)
         assert "holds as much as outbox_max allows" in recording.said
         (outbox,) = tmp_path.glob("*.outbox")
-        assert os.stat(outbox).st_size <= 200 << 10
+        assert os.stat(outbox).st_size <= 100 << 10
         assert recording.stop() == 4
     told = run(["status", "--store", url, "--json"], environment(tmp_path), tmp_path)
     assert told.returncode == 4

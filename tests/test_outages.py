@@ -20,7 +20,7 @@ from tests.test_faults import resident
 
 FAST = "serverSelectionTimeoutMS=1000&socketTimeoutMS=3000&connectTimeoutMS=1000"
 MOST_GROWTH = 50 << 20
-SHORT, LONG = 4.0, 20.0
+SHORT, LONG = 2.5, 20.0
 LENGTHS = [
     pytest.param(SHORT, id="short"),
     pytest.param(LONG, id="long", marks=[pytest.mark.soak, pytest.mark.timeout(400)]),
@@ -116,9 +116,9 @@ def test_a_server_that_hangs_costs_nothing(home: Path, server: Mongod, seconds: 
 def test_connections_that_are_cut_again_and_again_cost_nothing(home: Path, server: Mongod, seconds: float) -> None:
     with (
         Relay(server.port) as relay,
-        survived(home, f"mongodb://127.0.0.1:{relay.port}/market?{FAST}", 23, seconds / 8) as (_, endure),
+        survived(home, f"mongodb://127.0.0.1:{relay.port}/market?{FAST}", 23, seconds / 4) as (_, endure),
     ):
-        for number in range(8):
+        for number in range(4):
             relay.cut(refuse=number % 2 == 1)
             endure()
             relay.mend()
