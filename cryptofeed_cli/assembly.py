@@ -28,7 +28,7 @@ from cryptofeed_cli.recorder import Recorder, View
 from cryptofeed_cli.rest import Response, Rest
 from cryptofeed_cli.session import Session, SessionOptions
 from cryptofeed_cli.standing import is_alive, write_standing
-from cryptofeed_cli.stores import redact
+from cryptofeed_cli.stores import identity, redact
 from cryptofeed_cli.stores.base import Store
 from cryptofeed_cli.stores.outbox import Outbox
 from cryptofeed_cli.stores.places import places
@@ -193,7 +193,7 @@ def recorder_name(settings: Settings) -> str:
     if settings.record.name:
         return settings.record.name
     stem = re.sub(r"\W+", "-", store_url.rpartition("/")[2].partition("?")[0].removesuffix(".db")) or "store"
-    return f"{socket.gethostname()}-{stem}-{blake2b(redact(store_url).encode(), digest_size=3).hexdigest()}"
+    return f"{socket.gethostname()}-{stem}-{blake2b(identity(store_url).encode(), digest_size=3).hexdigest()}"
 
 
 def _rng() -> random.Random:

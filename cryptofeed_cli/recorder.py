@@ -34,6 +34,8 @@ KEPT = 10_000
 """How many records that were refused and can be had nowhere else (gaps above all) are kept until they are taken."""
 PAUSE_MAX = MINUTE
 """The longest pause before a halted recorder tries again."""
+PATIENCE_HALTED = 1.0
+"""The same where nothing was taken for a while already."""
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING}
 
 
@@ -240,6 +242,7 @@ class Recorder:
             LOG.debug("the status file cannot be written: %s", exc.strerror)
 
     def _look(self) -> None:
+        before = self._state
         if self._session.halted:
             self._state = State.HALTED
         elif self._session.simulated:
@@ -248,6 +251,8 @@ class Recorder:
             self._state = State.LIVE
         elif self._session.connects:
             self._state = State.RECONNECTING
+        if self._state is not before:
+            self._stand(self._state)
         if self._watch is not None:
             self._watch(self.view())
 
@@ -275,7 +280,8 @@ class Recorder:
                 size, left = self._flush_records, [*self._kept, *self._records]
                 rest = [left[start : start + size] for start in range(0, len(left), size)]
                 try:
-                    self._writer.close(rest, PATIENCE, last=lambda: self._beat(state))
+                    patience = PATIENCE_HALTED if self._session.halted else PATIENCE
+                    self._writer.close(rest, patience, last=lambda: self._beat(state))
                 finally:
                     self._stand(state.upper())
 

@@ -122,7 +122,8 @@ class ReplicaSet:
 
         with contextlib.ExitStack() as stack:
             for member in self.members:
-                stack.enter_context(member)
+                member.start()
+                stack.callback(member.kill)  # in good order it would wait for the others to elect another one
             settings = {"electionTimeoutMillis": 2000, "heartbeatIntervalMillis": 500}
             hosts = [{"_id": place, "host": f"127.0.0.1:{one.port}"} for place, one in enumerate(self.members)]
             with MongoClient(self.members[0].url, directConnection=True) as client:

@@ -20,7 +20,7 @@ from tests.test_faults import resident
 
 FAST = "serverSelectionTimeoutMS=1000&socketTimeoutMS=3000&connectTimeoutMS=1000"
 MOST_GROWTH = 50 << 20
-SHORT, LONG = 2.5, 20.0
+SHORT, LONG = 2.0, 20.0
 LENGTHS = [
     pytest.param(SHORT, id="short"),
     pytest.param(LONG, id="long", marks=[pytest.mark.soak, pytest.mark.timeout(400)]),
@@ -78,14 +78,14 @@ def live(scene: Scene, seconds: float, pid: int) -> int:
 def survived(home: Path, url: str, seed: int, seconds: float) -> Iterator[tuple[Scene, Callable[[], None]]]:
     """A recording that what is done in the block must not harm; the second is to be called while the store is away."""
     with recorded_scene(home, seed, 60_000, url=url) as (scene, recording, _):
-        before = live(scene, 1, recording.process.pid)
+        before = live(scene, 0.5, recording.process.pid)
         most: list[int] = []
 
         def endure() -> None:
             most.append(live(scene, seconds, recording.process.pid))
 
         yield scene, endure
-        most.append(live(scene, 1, recording.process.pid))
+        most.append(live(scene, 0.5, recording.process.pid))
         wait_until(lambda: waiting(home) == 0, "the outbox to be empty")
         finish(scene, recording, url)
         assert max(most) - before < MOST_GROWTH

@@ -376,6 +376,33 @@ def test_a_dead_thread_is_named_after_everything_before_it_was_stored() -> None:
     assert rig.feed.closed
 
 
+@pytest.mark.parametrize("thread", ["writer", "spooler"])
+def test_no_thread_dies_without_the_recording_ending(monkeypatch: pytest.MonkeyPatch, thread: str) -> None:
+    monkeypatch.setattr(recording, "PATIENCE", 0.2)
+    store = ScriptedStore()
+    rig = Rig(store, clock=SystemClock(), flush_interval=MILLISECOND)
+
+    def broken(*_: object) -> int:
+        raise ZeroDivisionError("division by zero")
+
+    def script() -> Script:
+        yield rig.opened()
+        yield [rig.trade(1)]
+        if thread == "writer":
+            store.error = ZeroDivisionError("division by zero")
+        else:
+            store.error = StoreUnreachable("scripted:", "does not answer")
+            rig.outbox.append = broken  # type: ignore[method-assign]
+        deadline = time.monotonic() + 60
+        for number in range(2, 10**6):
+            assert time.monotonic() < deadline, "the recording went on"
+            yield [rig.trade(number)]
+
+    with pytest.raises(ThreadDied, match=f"thread {thread} ended unexpectedly: ZeroDivisionError"):
+        rig.play(script())
+    assert rig.feed.closed
+
+
 def test_a_duration_without_one_frame_says_what_was_in_the_way() -> None:
     rig = Rig()
 
