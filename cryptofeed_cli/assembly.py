@@ -9,7 +9,7 @@ import secrets
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from functools import partial
 from hashlib import blake2b
 from http import HTTPStatus
@@ -19,11 +19,11 @@ from cryptofeed_cli import __version__
 from cryptofeed_cli.backfill import Limiter
 from cryptofeed_cli.clock import MILLISECOND, Clock
 from cryptofeed_cli.config import Settings
-from cryptofeed_cli.errors import ConfigurationError
+from cryptofeed_cli.errors import ConfigurationError, StoreUnreachable
 from cryptofeed_cli.exchanges.okx import Okx
 from cryptofeed_cli.feeds.live import LiveFeed
 from cryptofeed_cli.network import Dialer
-from cryptofeed_cli.past import Past, ended_unseen, recall
+from cryptofeed_cli.past import Past, blind_no_more, ended_unseen, recall
 from cryptofeed_cli.recorder import Recorder, View
 from cryptofeed_cli.rest import Response, Rest
 from cryptofeed_cli.session import Session, SessionOptions
@@ -58,11 +58,12 @@ def build_recorder(
     clock: Clock,
     watch: Callable[[View], object] | None = None,
     away: str | None = None,
+    waited_since: int | None = None,
 ) -> Recorder:
     """Put a recorder together. It owns everything but store and outbox; its threads start here.
 
     ``away``: why the store takes nothing yet. Then, or while something of an earlier run waits in the outbox, the
-    recorder learns later what earlier runs left.
+    recorder learns later what earlier runs left. ``waited_since``: since when the oldest of that waited there.
     """
     exchange = Okx(settings.okx.region)
     records: list[Record] = []
@@ -71,12 +72,15 @@ def build_recorder(
 
     def look_back(answering: Store) -> dict[str, Past]:
         answering.write(ended_unseen(answering, run, is_alive))
-        return recall(answering, exchange.name, symbols)
+        pasts = recall(answering, exchange.name, symbols, waited_since)
+        answering.write(blind_no_more(answering, pasts))
+        return pasts
 
     known: Mapping[str, Past] | None = None
     late: SimpleQueue[Mapping[str, Past]] = SimpleQueue()
     if away is None and not outbox.backlog.records:
-        known = look_back(store)
+        with suppress(StoreUnreachable):  # the writer has more patience
+            known = look_back(store)
     session = Session(exchange, _options(settings, run, symbols), records.append, known)
     writer = Writer(
         store, outbox, clock=clock, rng=_rng(), patience=settings.store.flush_interval, away=away,

@@ -5,7 +5,7 @@ OKX does not promise that ids are contiguous per symbol; every measurement known
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
@@ -88,6 +88,18 @@ def ranges_of(numbers: Iterable[int]) -> list[tuple[int, int]]:
         else:
             found.append((number, number))
     return found
+
+
+def outside(ranges: Iterable[tuple[int, int]], others: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """Yield what of ``ranges`` is in none of ``others``; both begin ascending."""
+    for low, high in ranges:
+        for first, last in others:
+            if low <= last and first <= high:
+                if low < first:
+                    yield low, first - 1
+                low = last + 1
+        if low <= high:
+            yield low, high
 
 
 def missing_ranges(first: int, last: int, held: Iterable[int]) -> Iterator[tuple[int, int]]:

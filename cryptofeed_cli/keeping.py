@@ -35,6 +35,8 @@ class Keepers(NamedTuple):
     outbox: Outbox
     away: str | None
     """Why the store takes nothing yet; None: it answers."""
+    waited_since: int | None
+    """Since when the oldest of what an earlier run left waited in the outbox; None: it left nothing."""
 
 
 @contextmanager
@@ -53,9 +55,10 @@ def open_keepers(settings: Settings, name: str, clock: Clock) -> Iterator[Keeper
         outbox = _outbox(settings, name)
         try:
             _bind(outbox, settings, name)
+            waited_since = outbox.backlog.since
             if away is None:
                 outbox = _drain_first(outbox, store, clock)
-            yield Keepers(store, outbox, away)
+            yield Keepers(store, outbox, away, waited_since)
         finally:
             outbox.close()
     finally:

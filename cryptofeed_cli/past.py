@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 
 import msgspec
 
-from cryptofeed_cli.clock import SECOND
-from cryptofeed_cli.ids import missing_ranges
-from cryptofeed_cli.stores.base import Series, Store
+from cryptofeed_cli.clock import HOUR, SECOND
+from cryptofeed_cli.ids import missing_ranges, outside
+from cryptofeed_cli.stores.base import Series, Span, Store
 from cryptofeed_cli.types import KINDS, Gap, Instrument, Run
 
 LOOKED_AT = 500
 """Of the latest trades, among which the highest id is looked for: times and ids may disagree by a little."""
 
+MARGIN = HOUR
+"""How much earlier is looked for what is missing in no gap's name: clocks may disagree."""
 DEAD_AFTER = 20 * SECOND
 """A recorder that has not shown itself for so long is dead; it does every 5 s."""
+
+
+class Unnamed(msgspec.Struct, frozen=True):
+    """Trade ids ``first..last`` that are missing, with the exchange times of the trades on either side."""
+
+    first: int
+    last: int
+    start: int | None
+    end: int | None
 
 
 class Past(msgspec.Struct):
@@ -31,10 +42,22 @@ class Past(msgspec.Struct):
     """Gaps that no end was recorded of, by channel."""
     holes: list[tuple[Gap, list[tuple[int, int]]]] = []
     """Gaps in trades that are open, and the ids still missing of each."""
+    unnamed: list[Unnamed] = []
+    """What is missing in trades and in no gap."""
 
 
-def recall(store: Store, exchange: str, symbols: Iterable[str]) -> dict[str, Past]:
-    """Read the past of every symbol."""
+PAST_UNKNOWN = "past_unknown"
+"""The counter of a run that has not learnt yet what earlier ones left: what was missed before it is in no gap."""
+
+
+def recall(store: Store, exchange: str, symbols: Iterable[str], since: int | None = None) -> dict[str, Past]:
+    """Read the past of every symbol.
+
+    Trades that are missing in no gap's name are looked for from ``since`` on, in nanoseconds, and from the beginning
+    of the first run on that never learnt its own past.
+    """
+    blind = [run.started_at for run in store.scan(KINDS["runs"]) if run.counters.get(PAST_UNKNOWN)]
+    since = min([*blind, *(() if since is None else (since,))], default=None)
     pasts = {symbol: _past(store, Series(exchange, symbol)) for symbol in symbols}
     for gap in store.scan(KINDS["gaps"]):
         past = pasts.get(gap.symbol)
@@ -46,7 +69,57 @@ def recall(store: Store, exchange: str, symbols: Iterable[str]) -> dict[str, Pas
             first, last = int(gap.first_missing), int(gap.last_missing)
             held = store.trade_ids(Series(exchange, gap.symbol), first, last)
             past.holes.append((gap, list(missing_ranges(first, last, held))))
+    if since is not None:
+        span = Span(since=max(since - MARGIN, 0))
+        for symbol, past in pasts.items():
+            past.unnamed = list(_unnamed(store, Series(exchange, symbol), past, span))
     return pasts
+
+
+def _unnamed(store: Store, series: Series, past: Past, span: Span) -> Iterator[Unnamed]:
+    """Yield what is missing between the last trade before a span and the last one in it, unless a gap names it."""
+    before = next(store.scan(KINDS["trades"], series, span=Span(until=span.since), descending=True), None)
+    begin = before or next(store.scan(KINDS["trades"], series, span=span), None)
+    if begin is None or past.last_trade is None:
+        return
+    first, last = int(begin.trade_id), past.last_trade[0]
+    missing = list(missing_ranges(first, last, store.trade_ids(series, first, last)))
+    if not missing:
+        return
+    named = _named(gap for gap in store.scan(KINDS["gaps"]) if Series(gap.exchange, gap.symbol) == series)
+    left = list(outside(missing, named))
+    edges = {number for low, high in left for number in (low - 1, high + 1)}
+    times = {first: begin.timestamp}
+    times |= {
+        int(trade.trade_id): trade.timestamp
+        for trade in (store.scan(KINDS["trades"], series, span=span) if left else ())
+        if int(trade.trade_id) in edges
+    }
+    for low, high in left:
+        yield Unnamed(low, high, times.get(low - 1), times.get(high + 1))
+
+
+def _named(gaps: Iterable[Gap]) -> list[tuple[int, int]]:
+    """Return the ranges of trade ids that gaps name."""
+    return sorted(
+        (int(gap.first_missing), int(gap.last_missing))
+        for gap in gaps
+        if gap.channel == "trades" and gap.first_missing is not None and gap.last_missing is not None
+    )
+
+
+def blind_no_more(store: Store, pasts: Mapping[str, Past]) -> list[Run]:
+    """Return the runs that never learnt their past, as they are when nothing is missing in no gap's name any more.
+
+    Those that recorded other symbols too stay as they are.
+    """
+    if any(past.unnamed for past in pasts.values()):
+        return []
+    return [
+        msgspec.structs.replace(run, counters={**run.counters, PAST_UNKNOWN: 0})
+        for run in store.scan(KINDS["runs"])
+        if run.counters.get(PAST_UNKNOWN) and pasts.keys() >= {*run.config.get("record", {}).get("symbols", ())}
+    ]
 
 
 def _past(store: Store, series: Series) -> Past:

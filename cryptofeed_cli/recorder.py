@@ -14,7 +14,7 @@ import msgspec
 from cryptofeed_cli.clock import MILLISECOND, MINUTE, SECOND, Clock, format_nanoseconds
 from cryptofeed_cli.errors import NothingReceived, SymbolsRefused, ThreadDied
 from cryptofeed_cli.feeds.base import Closed, Died, Event, Feed, Tick
-from cryptofeed_cli.past import Past
+from cryptofeed_cli.past import PAST_UNKNOWN, Past
 from cryptofeed_cli.session import Session
 from cryptofeed_cli.standing import Standing
 from cryptofeed_cli.stores.base import Written
@@ -191,6 +191,7 @@ class Recorder:
         if self._pasts is not None:
             with suppress(Empty):
                 self._session.learn(self._pasts.get_nowait(), Tick(self._clock.now(), now))
+                self._pasts = None
         if now - self._beaten >= HEARTBEAT and (
             self._session.halted or self._writer.submit([self._beat("running")], 0)
         ):
@@ -298,6 +299,7 @@ class Recorder:
             "conflicts": written.conflicts,
             "refused": written.refused,
             "outbox": self._writer.backlog.records,
+            PAST_UNKNOWN: int(self._pasts is not None),
         }
         self._run = msgspec.structs.replace(
             self._run, state=state, heartbeat_at=now + self._writer.clock_offset,

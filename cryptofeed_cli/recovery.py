@@ -48,6 +48,8 @@ class Recovery:
             if symbol in live.trades:
                 for gap, ranges in past.holes:
                     live.trades[symbol].adopt(gap, ranges, now)
+                for one in past.unnamed:
+                    live.trades[symbol].miss(one.first, one.last, one.start, one.end, now)
                 if past.last_trade is not None:
                     live.trades[symbol].resume(*past.last_trade, past.outages.get("trades"), now)
             if symbol in live.tickers and "tickers" in past.last_times:

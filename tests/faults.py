@@ -344,7 +344,7 @@ def check_trades(scene: Scene, symbol: str, stored: list[dict[str, Any]], gaps: 
             start, end = (ms(gap[side]) for side in ("start", "end"))
             assert all(start <= at + SLACK_MS and at - SLACK_MS <= end for at in inside), gap
             assert all(start - SLACK_MS <= at <= end + SLACK_MS for at in neighbours), gap
-            assert gap["missing"] == last - first + 1 or gap["kind"] == "trade_ids", gap
+            assert gap["missing"] == last - first + 1 or gap["kind"] in ("trade_ids", "writer"), gap
     fetched = {int(trade["trade_id"]) for trade in stored if trade["source"] == "backfill"}
     assert fetched <= named
     assert scene.absent[symbol] & set(range(min(times), max(times))) <= named

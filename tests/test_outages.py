@@ -12,7 +12,7 @@ import pytest
 
 from cryptofeed_cli.stores.outbox import inspect
 from cryptofeed_cli.stores.places import outboxes
-from tests.faults import SYMBOLS, Scene, check, finish, recorded_scene, recorder, rows
+from tests.faults import SYMBOLS, Scene, check, check_trades, finish, recorded_scene, recorder, rows
 from tests.mongod import Mongod, MongodMissing, ReplicaSet
 from tests.processes import environment, run, wait_until
 from tests.relay import Relay
@@ -173,6 +173,14 @@ def test_a_stop_while_the_store_is_away_is_exit_0_and_the_next_run_writes_what_w
         wait_until(lambda: waiting(home) > 100, "records in the outbox")
         assert recording.stop() == 0
         assert "records wait in the outbox" in recording.said
+        scene.go(150)  # nobody hears of it, and the next run cannot know what the last one left
+        with recorder(home, scene.server, url=url) as blind:
+            scene.server.wait_for("subscribe", channel="trades-all", count=2 * len(SYMBOLS))
+            scene.server.wait_for("subscribe", channel="books", count=2 * len(SYMBOLS))
+            before = waiting(home)
+            scene.settle()
+            wait_until(lambda: waiting(home) > before + 10, "more records in the outbox")
+            assert blind.stop() == 0
         left = waiting(home)
 
         done = run(["record", "--drain", "--store", url], environment(home), home)
@@ -187,9 +195,10 @@ def test_a_stop_while_the_store_is_away_is_exit_0_and_the_next_run_writes_what_w
         assert waiting(home) == 0
         scene.go(300)
         with recorder(home, scene.server, url=url) as second:
-            scene.server.wait_for("subscribe", channel="trades-all", count=2 * len(SYMBOLS))
+            scene.server.wait_for("subscribe", channel="trades-all", count=3 * len(SYMBOLS))
             finish(scene, second, url)
-        check(scene, url)
+            for symbol in SYMBOLS:
+                check_trades(scene, symbol, rows(url, "trades", symbol), rows(url, "gaps", symbol))
 
 
 def test_what_waits_for_another_store_is_refused_with_the_way_out_and_drained_on_request(

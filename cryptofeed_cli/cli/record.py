@@ -69,10 +69,12 @@ def record(
     stop, clock = Event(), SystemClock()
     stop_on_signals(stop)
     with (
-        open_keepers(settings, recorder_name(settings), clock) as (opened, outbox, away),
+        open_keepers(settings, recorder_name(settings), clock) as (opened, outbox, away, since),
         live_view(opened.url, shown=dashboard) as watch,
     ):
-        recorder = build_recorder(settings, opened, outbox, clock=clock, watch=watch, away=away)
+        recorder = build_recorder(
+            settings, opened, outbox, clock=clock, watch=watch, away=away, waited_since=since
+        )  # fmt: skip
         view = recorder.record(stop, None if period is None else clock.monotonic() + period)
         continuity: list[Continuity] = []
         if view.away is None and not view.outbox.records:

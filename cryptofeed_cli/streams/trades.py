@@ -73,14 +73,20 @@ class TradeStream:
     ) -> None:
         if outage is not None:
             self._ledger.adopt(outage)
-        identity = outage.gap_id if outage is not None else self._ledger.open(
-            "downtime", self._symbol, "trades", fault="us", reason="no recorder was running", at=now.at, start=timestamp
-        )  # fmt: skip
+        self.miss(last_id + 1, first[0] - 1, timestamp, first[1], now, None if outage is None else outage.gap_id)
+
+    def miss(
+        self, first: int, last: int, start: int | None, end: int | None, now: Moment, identity: str | None = None
+    ) -> None:
+        """Note that ids, if there are any from ``first`` to ``last``, were missed between two earlier trades."""
+        identity = identity or self._ledger.open(
+            "downtime", self._symbol, "trades", fault="us", reason="no recorder was running", at=now.at, start=start
+        )
         hole = None
-        if last_id + 1 < first[0]:
-            hole = Hole([(last_id + 1, first[0] - 1)], timestamp, first[1], now.monotonic)
+        if first <= last:
+            hole = Hole([(first, last)], start, end, now.monotonic)
             self._ids.holes.append(hole)
-        self._settle(identity, hole, first[1], now)
+        self._settle(identity, hole, end, now)
 
     def adopt(self, gap: Gap, ranges: Sequence[tuple[int, int]], now: Moment) -> None:
         """Go on filling a gap of an earlier run, of which ``ranges`` are missing still."""
