@@ -182,6 +182,9 @@ class Scanned(Store):
     def write(self, records: Any) -> Any:
         raise NotImplementedError
 
+    def now(self) -> int:
+        raise NotImplementedError
+
     def tally(self, kind: Kind, series: Series, *, simulated: bool = False) -> Any:
         raise NotImplementedError
 
