@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
-from bench import frames, mongodb, pruning, room, sqlite
+from bench import frames, mongodb, outbox, pruning, room, sqlite
 from bench.machine import describe
 from bench.race import Figure, Size, Skipped
 
 ROUNDS = 11
 _QUICK_ROUNDS = 2
 
-_Outcome = list[Figure | Size]
+_Outcome = Iterable[Figure | Size]
 BENCHES: dict[str, Callable[[int, bool], _Outcome]] = {
     "trades": lambda rounds, quick: [frames.figure("trades", rounds=rounds, quick=quick)],
     "tickers": lambda rounds, quick: [frames.figure("tickers", rounds=rounds, quick=quick)],
@@ -21,6 +21,7 @@ BENCHES: dict[str, Callable[[int, bool], _Outcome]] = {
     "pruning": lambda rounds, quick: [pruning.figure(rounds=rounds, quick=quick)],
     "mongodb": lambda rounds, quick: mongodb.figures(rounds=rounds, quick=quick),
     "room": lambda _rounds, quick: [*room.sizes(quick=quick)],
+    "outbox": lambda rounds, quick: outbox.figures(rounds=rounds, quick=quick),
 }
 
 

@@ -45,14 +45,14 @@ def race_store(name: str, store: Store, bare: Bare, *, rounds: int, batches: int
     """Race writing, then reading all of it; return the figures, and how many trades are stored."""
 
     def write_ours(number: int) -> float:
-        made = _batches(number, batches)
+        made = made_batches(number, batches)
         begin = time.perf_counter()
         for batch in made:
             store.write(batch)
         return time.perf_counter() - begin
 
     def write_bare(number: int) -> float:
-        made = [bare.ready(batch) for batch in _batches(number, batches)]
+        made = [bare.ready(batch) for batch in made_batches(number, batches)]
         begin = time.perf_counter()
         for batch in made:
             bare.write(batch)
@@ -81,7 +81,7 @@ def race_store(name: str, store: Store, bare: Bare, *, rounds: int, batches: int
     return [written, read], total
 
 
-def _batches(number: int, count: int) -> list[list[Trade]]:
+def made_batches(number: int, count: int) -> list[list[Trade]]:
     """Return ``count`` batches that follow on those of every lower ``number``, no trade twice."""
     rng = random.Random(number)
     first = number * count * BATCH

@@ -8,31 +8,36 @@ import re
 import secrets
 import socket
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
 from functools import partial
 from hashlib import blake2b
 from http import HTTPStatus
+from queue import SimpleQueue
 
 from cryptofeed_cli import __version__
 from cryptofeed_cli.backfill import Limiter
 from cryptofeed_cli.clock import MILLISECOND, Clock
 from cryptofeed_cli.config import Settings
-from cryptofeed_cli.errors import ConfigurationError, UsageError
+from cryptofeed_cli.coverage import is_carried
+from cryptofeed_cli.errors import ConfigurationError, StoreUnreachable, UsageError
 from cryptofeed_cli.exchanges.okx import Okx
 from cryptofeed_cli.feeds.live import LiveFeed
 from cryptofeed_cli.lookups import Lookups
 from cryptofeed_cli.network import Dialer
-from cryptofeed_cli.past import recall
+from cryptofeed_cli.past import Past, blind_no_more, ended_unseen, living, recall
 from cryptofeed_cli.recorder import Recorder, View
 from cryptofeed_cli.rest import Response, Rest
 from cryptofeed_cli.session import Session, SessionOptions
 from cryptofeed_cli.shards import WHOLE, Shard
-from cryptofeed_cli.stores import open_store, redact
+from cryptofeed_cli.standing import is_alive, write_standing
+from cryptofeed_cli.stores import identity, open_store, redact
 from cryptofeed_cli.stores.base import Store
+from cryptofeed_cli.stores.outbox import Outbox
+from cryptofeed_cli.stores.places import places
 from cryptofeed_cli.streams import Sampling
 from cryptofeed_cli.symbols import find_symbols, is_pattern
-from cryptofeed_cli.types import Record, Run
+from cryptofeed_cli.types import CHANNELS, Record, Run
 from cryptofeed_cli.writer import Writer
 
 _POLL = 0.01
@@ -50,30 +55,74 @@ _NOT_YET = {
 def build_recorder(
     settings: Settings,
     store: Store,
+    outbox: Outbox,
     *,
     clock: Clock,
     watch: Callable[[View], object] | None = None,
+    away: str | None = None,
+    waited_since: int | None = None,
     shard: Shard = WHOLE,
 ) -> Recorder:
-    """Put a recorder together. It owns everything but the store; its threads start here.
+    """Put a recorder together. It owns everything but store and outbox; its threads start here.
 
+    ``away``: why the store takes nothing yet. Then, or while something of an earlier run waits in the outbox, the
+    recorder learns later what earlier runs left. ``waited_since``: since when the oldest of that waited there.
     Raises `UsageError` where ``shard`` holds none of the symbols.
     """
     exchange = Okx(settings.okx.region)
     records: list[Record] = []
     run = _run(settings, clock, shard)
-    okx, book = settings.okx, settings.orderbook
-    patterns = settings.record.symbols
-    symbols = patterns
-    if any(map(is_pattern, patterns)):
+    symbols = _symbols(settings, exchange, store, clock, shard)
+
+    def look_back(answering: Store) -> dict[str, Past]:
+        answering.write(ended_unseen(answering, run, is_alive))
+        pasts = recall(answering, exchange.name, symbols, waited_since)
+        answering.write(blind_no_more(answering, pasts))
+        others = living(answering, run)
+        for symbol, past in pasts.items():
+            for channel in CHANNELS:
+                if any(is_carried(one, symbol, channel) for one in others):
+                    past.leave(channel)
+        return pasts
+
+    known: Mapping[str, Past] | None = None
+    late: SimpleQueue[Mapping[str, Past]] = SimpleQueue()
+    if away is None and not outbox.backlog.records:
+        with suppress(StoreUnreachable):  # the writer has more patience
+            known = look_back(store)
+    session = Session(exchange, _options(settings, run, symbols, shard), records.append, known)
+    writer = Writer(
+        store, outbox, clock=clock, rng=_rng(), patience=settings.store.flush_interval, away=away,
+        greet=None if known is not None else lambda answering: late.put(look_back(answering)),
+    )  # fmt: skip
+    open_reader = partial(open_store, settings.store_url, writable=False)
+    feed = Lookups(build_feed(settings, exchange, clock), open_reader, exchange.name, clock)
+    return Recorder(
+        feed, session, records, writer, run,
+        clock=clock, flush_interval=settings.store.flush_interval, flush_records=settings.store.flush_records,
+        watch=watch, tell=partial(write_standing, places(settings.data_directory, run.name).status),
+        pasts=None if known is not None else late,
+    )  # fmt: skip
+
+
+def _symbols(settings: Settings, exchange: Okx, store: Store, clock: Clock, shard: Shard) -> tuple[str, ...]:
+    """The symbols to begin with: as given, or those that patterns mean; of them those of this shard."""
+    symbols = settings.record.symbols
+    if any(map(is_pattern, symbols)):
         with build_asker(settings, exchange, clock) as ask:
-            symbols = find_symbols(patterns, exchange, store, ask, clock.now())
-    wild = symbols != patterns
-    symbols = _share(symbols, shard)
-    options = SessionOptions(
+            symbols = find_symbols(symbols, exchange, store, ask, clock.now())
+    share = shard.of(symbols)
+    if not share:
+        raise UsageError(f"shard {shard} holds none of the {len(symbols)} symbols; divide them by less")
+    return share
+
+
+def _options(settings: Settings, run: Run, symbols: tuple[str, ...], shard: Shard) -> SessionOptions:
+    okx, book, patterns = settings.okx, settings.orderbook, settings.record.symbols
+    return SessionOptions(
         run_id=run.run_id,
         symbols=symbols,
-        patterns=patterns if wild else (),
+        patterns=patterns if any(map(is_pattern, patterns)) else (),
         shard=shard,
         channels=settings.record.channels,
         sampling=Sampling(book.depth, book.interval // MILLISECOND, book.group),
@@ -86,14 +135,6 @@ def build_recorder(
         rate_share=okx.rate_share,
         shared=True,
     )
-    session = Session(exchange, options, records.append, recall(store, exchange.name, options.symbols))
-    open_reader = partial(open_store, settings.store_url, writable=False)
-    feed = Lookups(build_feed(settings, exchange, clock), open_reader, exchange.name, clock)
-    return Recorder(
-        feed, session, records, Writer(store), run,
-        clock=clock, flush_interval=settings.store.flush_interval, flush_records=settings.store.flush_records,
-        watch=watch,
-    )  # fmt: skip
 
 
 def build_feed(settings: Settings, exchange: Okx, clock: Clock) -> LiveFeed:
@@ -107,7 +148,7 @@ def build_feed(settings: Settings, exchange: Okx, clock: Clock) -> LiveFeed:
         okx.rest_url or exchange.rest,
         Dialer(ca_file=network.ca_file),
         clock=clock,
-        rng=random.Random(),  # noqa: S311 - jitter
+        rng=_rng(),
         retry_initial=network.retry_initial,
         retry_max=network.retry_max,
         connect_timeout=network.connect_timeout,
@@ -148,13 +189,6 @@ def refuse_what_is_missing(settings: Settings) -> None:
             )
 
 
-def _share(symbols: tuple[str, ...], shard: Shard) -> tuple[str, ...]:
-    share = shard.of(symbols)
-    if not share:
-        raise UsageError(f"shard {shard} holds none of the {len(symbols)} symbols; divide them by less")
-    return share
-
-
 def _run(settings: Settings, clock: Clock, shard: Shard) -> Run:
     now, host = clock.now(), socket.gethostname()
     config = settings.as_dict()
@@ -162,7 +196,7 @@ def _run(settings: Settings, clock: Clock, shard: Shard) -> Run:
         config["record"]["shard"] = str(shard)
     return Run(
         run_id=secrets.token_hex(8),
-        name=settings.record.name or _default_name(host, settings.store_url, shard),
+        name=recorder_name(settings, shard),
         host=host,
         pid=os.getpid(),
         version=__version__,
@@ -176,8 +210,15 @@ def _run(settings: Settings, clock: Clock, shard: Shard) -> Run:
     )
 
 
-def _default_name(host: str, store_url: str, shard: Shard) -> str:
-    """Name a recorder by its host, its store and its shard: readable, and different for every one of them."""
+def recorder_name(settings: Settings, shard: Shard = WHOLE) -> str:
+    """Return the name given, or one by host, store and shard: readable, and different for every one of them."""
+    store_url = settings.store_url
+    if settings.record.name:
+        return settings.record.name
     stem = re.sub(r"\W+", "-", store_url.rpartition("/")[2].partition("?")[0].removesuffix(".db")) or "store"
     part = "" if shard == WHOLE else f"-{shard.number}of{shard.count}"
-    return f"{host}-{stem}-{blake2b(redact(store_url).encode(), digest_size=3).hexdigest()}{part}"
+    return f"{socket.gethostname()}-{stem}-{blake2b(identity(store_url).encode(), digest_size=3).hexdigest()}{part}"
+
+
+def _rng() -> random.Random:
+    return random.Random()  # noqa: S311 - jitter

@@ -56,6 +56,13 @@ class Carriers:
             for _ in range(redundancy):
                 self._connect(self._shards, endpoint, members)
 
+    def drop(self) -> None:
+        """Let go of every connection; nothing is carried until topics are added again."""
+        for number in self.by_number:
+            self._act(Drop(number))
+        self.by_number.clear()
+        self._successors.clear()
+
     def forget(self, symbol: str, now: Moment) -> None:
         """Carry nothing of a symbol any more."""
         for one in self.by_number.values():

@@ -44,7 +44,7 @@ def measure(runs: Iterable[Run], gaps: Iterable[Gap], symbol: str, channel: str)
     gaps = list(gaps)
     pruned = max((gap.end or 0 for gap in gaps if gap.kind == "pruned"), default=0)
     gaps = [gap for gap in gaps if gap.kind != "pruned" and (gap.end is None or gap.end > pruned)]
-    runs = [run for run in runs if _carried(run, symbol, channel)]
+    runs = [run for run in runs if is_carried(run, symbol, channel)]
     lived = _union(map(_lifetime, runs))
     begin, end = (max(lived[0][0], pruned), lived[-1][1]) if lived else (0, 0)
     doubtful = [gap for gap in gaps if gap.status not in PROVEN]
@@ -92,7 +92,8 @@ def _lifetime(run: Run) -> Span:
     return run.started_at // MILLISECOND, (run.ended_at or run.heartbeat_at) // MILLISECOND
 
 
-def _carried(run: Run, symbol: str, channel: str) -> bool:
+def is_carried(run: Run, symbol: str, channel: str) -> bool:
+    """Tell whether a run records one channel of one symbol."""
     record = run.config.get("record", {})
     patterns, channels = record.get("symbols", ()), record.get("channels", ())
     meant = channel in channels and any(fnmatchcase(symbol, pattern) for pattern in patterns)

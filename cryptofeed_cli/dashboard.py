@@ -21,7 +21,9 @@ from cryptofeed_cli.printable import escape
 from cryptofeed_cli.pruning import Portion
 from cryptofeed_cli.recorder import State, SymbolView, View
 from cryptofeed_cli.refill import Refilled
-from cryptofeed_cli.status import Continuity, RecorderStatus, SeriesStatus, Status
+from cryptofeed_cli.standing import OutboxStatus
+from cryptofeed_cli.status import Continuity, RecorderStatus, SeriesStatus, Status, Unanswered
+from cryptofeed_cli.stores.outbox import Backlog
 from cryptofeed_cli.types import Gap
 
 REFRESH = 500 * MILLISECOND
@@ -36,7 +38,8 @@ FILE_WIDTH = 160
 DAYS, SECONDS = len("2026-11-22"), len("2026-11-22T12:00:00")
 """How much of a time is shown."""
 _COLOURS = {
-    State.CONNECTING: "yellow", State.LIVE: "green", State.RECONNECTING: "yellow", State.SIMULATED: "magenta"
+    State.CONNECTING: "yellow", State.LIVE: "green", State.RECONNECTING: "yellow", State.SIMULATED: "magenta",
+    State.HALTED: "red",
 }  # fmt: skip
 _KINDS = ("trades", "tickers", "orderbooks", "book_updates")
 
@@ -83,8 +86,15 @@ def print_report(view: View, store: str, continuity: Sequence[Continuity] = ()) 
     )
     if continuity:
         console.print(_continuity_table(continuity))
+    if view.outbox.records:
+        console.print(f"outbox: {_backlog(view.outbox)}", soft_wrap=True)
     for symbol, reason in view.refused.items():
         console.print(f"refused: {escape(symbol)}: {escape(reason)}", soft_wrap=True)
+
+
+def print_drained(records: int, store: str) -> None:
+    """Print on stderr what came out of an outbox."""
+    _console(sys.stderr).print(f"{records:,} records written into {escape(store)}; the outbox is empty", soft_wrap=True)
 
 
 @contextmanager
@@ -182,7 +192,30 @@ def draw_status(status: Status) -> str:
             console.print(_continuity_table(status.continuity))
         for reason, count in status.rejects.items():
             console.print(f"rejects: {count:,} {escape(reason)}", soft_wrap=True)
+        _print_outboxes(console, status.outboxes)
     return drawn.get()
+
+
+def draw_unanswered(known: Unanswered) -> str:
+    """Return what is known while the store does not answer, as text for people."""
+    console = _console(sys.stdout)
+    with console.capture() as drawn:
+        console.print(f"store unreachable: {escape(known.store)}: {escape(known.unreachable)}", soft_wrap=True)
+        for one in known.recorders:
+            durable = "nothing durable yet" if one.durable_at is None else f"durable up to {one.durable_at[:SECONDS]}"
+            console.print(
+                f"recorder {escape(one.name)} (pid {one.pid}): {one.state} at {one.at[:SECONDS]}, {durable}",
+                soft_wrap=True,
+            )
+        _print_outboxes(console, known.outboxes)
+    return drawn.get()
+
+
+def _print_outboxes(console: Console, outboxes: Sequence[OutboxStatus]) -> None:
+    for one in outboxes:
+        size = f"{one.records:,} records, {one.bytes / 2**20:,.1f} MiB"
+        told = one.problem or f"{size} since {(one.since or '-')[:SECONDS]}, for {one.store}"
+        console.print(f"outbox {escape(one.path)}: {escape(told)}", soft_wrap=True)
 
 
 def draw_certificates(found: Sequence[Certificate]) -> str:
@@ -231,6 +264,11 @@ def _continuity_table(rows: Sequence[Continuity]) -> Table:
     return table
 
 
+def _backlog(backlog: Backlog) -> str:
+    since = "" if backlog.since is None else f" since {format_nanoseconds(backlog.since)[:SECONDS]}"
+    return f"{backlog.records:,} records, {backlog.bytes / 2**20:,.1f} MiB{since}"
+
+
 def _percent(share: float | None) -> str:
     return "-" if share is None else f"{share:.2f} %"
 
@@ -264,6 +302,8 @@ class _Screen:
             f"  {view.rejects:,} rejects  ",
             (escape(self._store), "dim"),
         )
+        if view.outbox.records:
+            head.append(f"  outbox {_backlog(view.outbox)}", "yellow")
         head.no_wrap, head.overflow = True, "ellipsis"
         room = max(self._console.size.height - FURNITURE - len(lines), 1)
         parts: list[RenderableType] = [head, _live_table(view.symbols[:room], _rates(before, view))]

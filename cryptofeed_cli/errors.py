@@ -16,7 +16,11 @@ CryptofeedError                 1
 │   ├── StoreUnreachable        4   transient: may answer later
 │   ├── StoreRefused            4   credentials, permissions, a document it will not take
 │   ├── StoreBusy               4   another recorder holds the file
-│   └── StoreTooNew             4   made by a newer version of the program
+│   ├── StoreTooNew             4   made by a newer version of the program
+│   └── OutboxError             4   the local outbox of a recorder
+│       ├── OutboxRefused       4   transient: takes nothing now: the disk or the outbox is full
+│       ├── OutboxDamaged       4
+│       └── OutboxBusy          4   another recorder of the same name is running
 ├── Unhealthy                   5
 └── Incomplete                  6
 
@@ -206,6 +210,27 @@ class StoreTooNew(StoreError):
         super().__init__(url, f"schema version {found} is newer than this program's {known}; upgrade cryptofeed")
         self.found = found
         self.known = known
+
+
+class OutboxError(StoreError):
+    """A recorder's outbox that cannot be used. ``url`` is its path."""
+
+    def __str__(self) -> str:
+        return f"outbox {self.url}: {self.reason}"
+
+
+class OutboxRefused(OutboxError):
+    """An outbox that takes nothing (now)."""
+
+    transient = True
+
+
+class OutboxDamaged(OutboxError):
+    """An outbox whose file cannot be read."""
+
+
+class OutboxBusy(OutboxError):
+    """An outbox that another recorder of the same name holds."""
 
 
 class Unhealthy(CryptofeedError):

@@ -91,6 +91,10 @@ class Ledger:
         self._unfinished[identity] = gap
         self._emit(gap)
 
+    def find(self, identity: str) -> Gap | None:
+        """Return the last revision of a gap that may be amended still."""
+        return self._unfinished.get(identity)
+
     def adopt(self, gap: Gap) -> None:
         """Go on with a gap that an earlier run left unfinished."""
         _keep(self._unfinished, gap.gap_id, gap)

@@ -5,7 +5,7 @@ OKX does not promise that ids are contiguous per symbol; every measurement known
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -47,12 +47,16 @@ class Hole(msgspec.Struct):
 
 
 class Unnamed(NamedTuple):
-    """Ids ``first..last`` that were passed over, between trades of two exchange times, and that no gap names."""
+    """Ids that are missing between two stored trades, and that no gap names; none if ``last`` is before ``first``."""
 
     first: int
     last: int
     start: int | None
+    """Exchange time of the trade before them."""
     end: int | None
+    """Exchange time of the trade after them."""
+    unattended: bool = False
+    """No recorder was running between the two."""
 
 
 class TradeIds:
@@ -91,14 +95,27 @@ class TradeIds:
         return [(hole, count) for hole, count in touched if count]
 
 
-def complement(first: int, last: int, ranges: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """Yield the ranges of ``first..last`` that are in none of ``ranges`` (ascending, apart from each other)."""
+def ranges_of(numbers: Iterable[int]) -> list[tuple[int, int]]:
+    """Return numbers, in any order, as ranges ``(first, last)``, ascending and apart from each other."""
+    found: list[tuple[int, int]] = []
+    for number in sorted(set(numbers)):
+        if found and number == found[-1][1] + 1:
+            found[-1] = (found[-1][0], number)
+        else:
+            found.append((number, number))
+    return found
+
+
+def outside(ranges: Iterable[tuple[int, int]], others: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """Yield what of ``ranges`` is in none of ``others``; both begin ascending."""
     for low, high in ranges:
-        if low > first:
-            yield first, low - 1
-        first = high + 1
-    if first <= last:
-        yield first, last
+        for first, last in others:
+            if low <= last and first <= high:
+                if low < first:
+                    yield low, first - 1
+                low = last + 1
+        if low <= high:
+            yield low, high
 
 
 def missing_ranges(first: int, last: int, held: Iterable[int]) -> Iterator[tuple[int, int]]:

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from itertools import islice, pairwise
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 
 import msgspec
 
-from cryptofeed_cli.clock import MILLISECOND, MINUTE
-from cryptofeed_cli.ids import Unnamed, missing_ranges
+from cryptofeed_cli.clock import HOUR, MILLISECOND, MINUTE, SECOND
+from cryptofeed_cli.ids import Unnamed, missing_ranges, outside
 from cryptofeed_cli.stores.base import Series, Span, Store
-from cryptofeed_cli.types import KINDS, Gap, Instrument
+from cryptofeed_cli.types import KINDS, Gap, Instrument, Run
 
 LOOKED_AT = 500
 """Of the latest trades, among which the highest id is looked for: times and ids may disagree by a little."""
 UNSETTLED = MINUTE
 """A run that is killed may leave holes in its last trades that no gap names yet: they are given the time to close."""
+MARGIN = HOUR
+"""How much earlier is looked for what is missing in no gap's name where nobody looked: clocks may disagree."""
+DEAD_AFTER = 20 * SECOND
+"""A recorder that has not shown itself for so long is dead; it does every 5 s."""
 
 
 class Past(msgspec.Struct):
@@ -32,13 +36,31 @@ class Past(msgspec.Struct):
     holes: list[tuple[Gap, list[tuple[int, int]]]] = []
     """Gaps in trades that are open, and the ids still missing of each."""
     unnamed: list[Unnamed] = []
-    """Holes that the last run did not live to name."""
+    """What is missing in trades and in no gap: the last run was killed before it could say so, or never looked."""
     revisions: dict[str, int] = {}
     """Of the gaps that begin where the data ends: should one open there again, it is the same gap, and goes on."""
 
 
-def recall(store: Store, exchange: str, symbols: Iterable[str]) -> dict[str, Past]:
-    """Read the past of every symbol."""
+    def leave(self, channel: str) -> None:
+        """Another recorder is at a channel: nothing is missing since it wrote last, and its gaps are its business."""
+        self.last_times.pop(channel, None)
+        self.outages.pop(channel, None)
+        if channel == "trades":
+            self.last_trade, self.holes, self.unnamed = None, [], []
+
+
+PAST_UNKNOWN = "past_unknown"
+"""The counter of a run that has not learnt yet what earlier ones left: what was missed before it is in no gap."""
+
+
+def recall(store: Store, exchange: str, symbols: Iterable[str], since: int | None = None) -> dict[str, Past]:
+    """Read the past of every symbol.
+
+    Trades that are missing in no gap's name are looked for among the last ones, from ``since`` on, in nanoseconds, and
+    from the beginning of the first run on that never learnt its own past.
+    """
+    blind = [run.started_at for run in store.scan(KINDS["runs"]) if run.counters.get(PAST_UNKNOWN)]
+    since = min([*blind, *(() if since is None else (since,))], default=None)
     pasts = {symbol: _past(store, Series(exchange, symbol)) for symbol in symbols}
     named: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
     for gap in store.scan(KINDS["gaps"]):
@@ -59,8 +81,54 @@ def recall(store: Store, exchange: str, symbols: Iterable[str]) -> dict[str, Pas
             held = store.trade_ids(Series(exchange, gap.symbol), *ids)
             past.holes.append((gap, list(missing_ranges(*ids, held))))
     for symbol, past in pasts.items():
-        past.unnamed = list(_unnamed(store, Series(exchange, symbol), past, named[symbol]))
+        past.unnamed = list(_unnamed(store, Series(exchange, symbol), past, sorted(named[symbol]), since, blind))
     return pasts
+
+
+def _unnamed(
+    store: Store,
+    series: Series,
+    past: Past,
+    named: Sequence[tuple[int, int]],
+    since: int | None,
+    blind: Sequence[int],
+) -> Iterator[Unnamed]:
+    """Yield what is missing between the last trade before some time and the last one of all, unless a gap names it."""
+    if past.last_trade is None:
+        return
+    begin = past.last_times.get("trades", 0) * MILLISECOND - UNSETTLED
+    span = Span(since=max(begin if since is None else min(begin, since - MARGIN), 0))
+    before = next(store.scan(KINDS["trades"], series, span=Span(until=span.since), descending=True), None)
+    start = before or next(store.scan(KINDS["trades"], series, span=span), None)
+    if start is None:
+        return
+    first, last = int(start.trade_id), past.last_trade[0]
+    left = list(outside(missing_ranges(first, last, store.trade_ids(series, first, last)), named))
+    edges = {number for low, high in left for number in (low - 1, high + 1)}
+    times = {first: start.timestamp}
+    times |= {
+        int(trade.trade_id): trade.timestamp
+        for trade in (store.scan(KINDS["trades"], series, span=span) if left else ())
+        if int(trade.trade_id) in edges
+    }
+    for low, high in left:
+        since_when, until_when = times.get(low - 1), times.get(high + 1)
+        begun = any((since_when or 0) <= at // MILLISECOND <= (until_when or at) for at in blind)
+        yield Unnamed(low, high, since_when, until_when, unattended=begun)
+
+
+def blind_no_more(store: Store, pasts: Mapping[str, Past]) -> list[Run]:
+    """Return the runs that never learnt their past, as they are when nothing is missing in no gap's name any more.
+
+    Those that recorded other symbols too stay as they are.
+    """
+    if any(past.unnamed for past in pasts.values()):
+        return []
+    return [
+        msgspec.structs.replace(run, counters={**run.counters, PAST_UNKNOWN: 0})
+        for run in store.scan(KINDS["runs"])
+        if run.counters.get(PAST_UNKNOWN) and pasts.keys() >= {*run.config.get("record", {}).get("symbols", ())}
+    ]
 
 
 def _past(store: Store, series: Series) -> Past:
@@ -76,29 +144,32 @@ def _past(store: Store, series: Series) -> Past:
     return past
 
 
-def _unnamed(store: Store, series: Series, past: Past, named: list[tuple[int, int]]) -> Iterator[Unnamed]:
-    """Yield the holes in the last trades of a series that none of the ``named`` ranges covers."""
-    if "trades" not in past.last_times:
-        return
-    since = past.last_times["trades"] * MILLISECOND - UNSETTLED
-    recent = store.scan(KINDS["trades"], series, span=Span(since=since))
-    ordered = sorted((int(trade.trade_id), trade.timestamp) for trade in recent)
-    for (before, start), (after, end) in pairwise(ordered):
-        if after - before <= 1:
-            continue
-        # Of ids and times that disagree by a little some were left out above, and are no hole.
-        for hole in missing_ranges(before + 1, after - 1, store.trade_ids(series, before + 1, after - 1)):
-            for first, last in _outside(hole, named):
-                yield Unnamed(first, last, start, end)
+def living(store: Store, run: Run) -> list[Run]:
+    """Return the other runs that go on at this moment."""
+    now = store.now()
+    return [
+        other
+        for other in store.scan(KINDS["runs"])
+        if other.state == "running" and other.run_id != run.run_id and now - other.heartbeat_at <= DEAD_AFTER
+    ]
 
 
-def _outside(hole: tuple[int, int], named: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    left = [hole]
-    for low, high in named:
-        left = [
-            part
-            for first, last in left
-            for part in ((first, min(last, low - 1)), (max(first, high + 1), last))
-            if part[0] <= part[1]
-        ]
-    return left
+def ended_unseen(store: Store, run: Run, alive: Callable[[int], bool]) -> list[Run]:
+    """Return the runs that say they are running and are not, as they ended: failed, when they were last heard of.
+
+    Those are earlier ones of the recorder whose ``run`` begins, those on its machine of which no process is
+    ``alive``, and whoever has been silent for too long.
+    """
+    now = store.now()
+
+    def is_over(other: Run) -> bool:
+        if other.state != "running" or other.run_id == run.run_id:
+            return False
+        here = other.host == run.host
+        return now - other.heartbeat_at > DEAD_AFTER or (here and (other.name == run.name or not alive(other.pid)))
+
+    return [
+        msgspec.structs.replace(other, state="failed", ended_at=other.heartbeat_at)
+        for other in store.scan(KINDS["runs"])
+        if is_over(other)
+    ]

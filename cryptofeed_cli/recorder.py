@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from enum import StrEnum
+from queue import Empty, SimpleQueue
 from threading import Event as Flag
 
 import msgspec
 
-from cryptofeed_cli.clock import MILLISECOND, SECOND, Clock
+from cryptofeed_cli.clock import MILLISECOND, MINUTE, SECOND, Clock, format_nanoseconds
 from cryptofeed_cli.errors import NothingReceived, SymbolsRefused, ThreadDied
 from cryptofeed_cli.feeds.base import Closed, Died, Event, Feed, Tick
+from cryptofeed_cli.past import PAST_UNKNOWN, Past
 from cryptofeed_cli.session import Session
+from cryptofeed_cli.standing import Standing
 from cryptofeed_cli.stores.base import Written
-from cryptofeed_cli.types import Record, Run, RunState
+from cryptofeed_cli.stores.outbox import Backlog
+from cryptofeed_cli.types import BookUpdate, Gap, OrderBook, Record, Run, RunState, Ticker, Trade
 from cryptofeed_cli.writer import Writer
 
 LOG = logging.getLogger(__name__)
@@ -25,6 +30,12 @@ _PAUSE = 0.05
 HEARTBEAT = 5 * SECOND
 PATIENCE = 10.0
 """How long a stopping recorder waits for a store that takes nothing, in seconds."""
+KEPT = 10_000
+"""How many records that were refused and can be had nowhere else (gaps above all) are kept until they are taken."""
+PAUSE_MAX = MINUTE
+"""The longest pause before a halted recorder tries again."""
+PATIENCE_HALTED = 1.0
+"""The same where nothing was taken for a while already."""
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING}
 
 
@@ -35,6 +46,8 @@ class State(StrEnum):
     LIVE = "LIVE"
     RECONNECTING = "RECONNECTING"
     SIMULATED = "SIMULATED"
+    HALTED = "HALTED"
+    """Neither the store nor the outbox takes anything."""
 
 
 class SymbolView(msgspec.Struct, frozen=True):
@@ -63,6 +76,9 @@ class View(msgspec.Struct, frozen=True):
     symbols: list[SymbolView]
     refused: dict[str, str]
     """Symbols of which the exchange refused something, with its reason."""
+    outbox: Backlog = Backlog()
+    away: str | None = None
+    """Why the store takes nothing; None: it does, as far as is known."""
 
 
 class Recorder:
@@ -80,18 +96,32 @@ class Recorder:
         flush_interval: int,
         flush_records: int,
         watch: Callable[[View], object] | None = None,
+        tell: Callable[[Standing], object] | None = None,
+        pasts: SimpleQueue[Mapping[str, Past]] | None = None,
     ) -> None:
-        """``records`` is where the session emits to; ``watch`` is shown the recording at every tick."""
+        """``records`` is where the session emits to; ``watch`` is shown the recording at every tick.
+
+        ``tell`` is told with every sign of life how the recorder stands, and may raise `OSError`; ``pasts`` brings what
+        earlier runs left where that could not be read before.
+        """
         self._feed, self._session, self._records, self._writer = feed, session, records, writer
         self._run, self._clock = run, clock
         self._flush_interval, self._flush_records = flush_interval, flush_records
-        self._watch = watch
+        self._watch, self._tell = watch, tell
+        self._pasts = pasts
         self._state = State.CONNECTING
         self._obstacle = "nothing was heard"
         self._started = clock.monotonic()
         self._ticked = self._flushed = self._beaten = self._started - HEARTBEAT
         self._behind = False
         """The writer does not take what was recorded: until it does, what comes waits in the feed's queue."""
+        self._kept: list[Record] = []
+        """While halted: what was refused and is to be written before anything else."""
+        self._pause = SECOND
+        self._resumed = self._started - PAUSE_MAX
+        self._halted = 0
+        self._probing = False
+        """What was kept is on its way again."""
 
     def record(self, stop: Flag, until: int | None = None) -> View:
         """Record until ``stop`` is set or the monotonic clock reaches ``until``; return how it stood at the end.
@@ -121,7 +151,7 @@ class Recorder:
         return View(
             self._state, self._clock.monotonic() - self._started, self._session.frames, self._session.rejects.count,
             self._writer.written, [self._symbol_view(symbol) for symbol in self._session.symbols],
-            self._session.refusals,
+            self._session.refusals, self._writer.backlog, self._writer.away,
         )  # fmt: skip
 
     def _turn(self) -> None:
@@ -138,6 +168,10 @@ class Recorder:
             self._flushed = now
             self._flush()
         self._writer.raise_if_failed()
+        if self._session.halted:
+            self._probe(now)
+        elif (reason := self._writer.stuck) is not None:
+            self._halt(reason, now)
         if self._session.all_refused:
             raise SymbolsRefused(self._session.exchange, self._session.refusals)
 
@@ -154,17 +188,72 @@ class Recorder:
         # To a session whose frames wait unheard every connection would seem dead.
         if not self._behind:
             self._session.handle([Tick(self._clock.now(), now)])
-        if now - self._beaten >= HEARTBEAT and self._writer.submit([self._beat("running")], 0):
+        if self._pasts is not None:
+            with suppress(Empty):
+                self._session.learn(self._pasts.get_nowait(), Tick(self._clock.now(), now))
+                self._pasts = None
+        if now - self._beaten >= HEARTBEAT and (
+            self._session.halted or self._writer.submit([self._beat("running")], 0)
+        ):
             self._beaten = now
+            self._stand(self._state)
         self._look()
 
+    def _halt(self, reason: str, now: int) -> None:
+        """Nothing can be made durable: stop listening, take back what was refused, and keep of it what must not go."""
+        refused = self._writer.take_back()
+        if refused is None:
+            return
+        refused += self._records
+        self._records.clear()
+        self._behind = False
+        LOG.error("nothing can be made durable (%s): the recording halts until something can", reason)
+        moment = Tick(self._clock.now(), now)
+        self._session.halt(reason, refused, self._writer.durable, moment)
+        self._kept = _irreplaceable([*refused, *self._records])
+        self._records.clear()
+        self._pause = min(2 * self._pause, PAUSE_MAX) if now - self._resumed < PAUSE_MAX else SECOND
+        self._halted, self._probing = now, False
+        self._state = State.HALTED
+        self._stand(self._state)
+
+    def _probe(self, now: int) -> None:
+        """See whether something is taken again; if so, go on."""
+        if not self._probing:
+            if now - self._halted >= self._pause and self._writer.submit([*self._kept, self._beat("running")], 0):
+                self._kept, self._probing = [], True
+        elif self._writer.idle:
+            LOG.warning("something can be made durable again: the recording goes on")
+            self._resumed = now
+            self._session.go_on(Tick(self._clock.now(), now))
+
+    def _stand(self, state: str) -> None:
+        if self._tell is None:
+            return
+        writer, run = self._writer, self._run
+        backlog = writer.backlog
+        standing = Standing(
+            run.name, run.run_id, run.host, run.pid, state, backlog.store, writer.away,
+            format_nanoseconds(self._clock.now()), _shown(writer.durable_at),
+            backlog.records, backlog.bytes, _shown(backlog.since),
+        )  # fmt: skip
+        try:
+            self._tell(standing)
+        except OSError as exc:  # it says nothing that is not known elsewhere
+            LOG.debug("the status file cannot be written: %s", exc.strerror)
+
     def _look(self) -> None:
-        if self._session.simulated:
+        before = self._state
+        if self._session.halted:
+            self._state = State.HALTED
+        elif self._session.simulated:
             self._state = State.SIMULATED
         elif self._session.complete:
             self._state = State.LIVE
         elif self._session.connects:
             self._state = State.RECONNECTING
+        if self._state is not before:
+            self._stand(self._state)
         if self._watch is not None:
             self._watch(self.view())
 
@@ -189,9 +278,13 @@ class Recorder:
                 self._session.finish(Tick(self._clock.now(), self._clock.monotonic()))
                 self._talk()
             finally:
-                size = self._flush_records
-                rest = [self._records[start : start + size] for start in range(0, len(self._records), size)]
-                self._writer.close(rest, PATIENCE, last=lambda: self._beat(state))
+                size, left = self._flush_records, [*self._kept, *self._records]
+                rest = [left[start : start + size] for start in range(0, len(left), size)]
+                try:
+                    patience = PATIENCE_HALTED if self._session.halted else PATIENCE
+                    self._writer.close(rest, patience, last=lambda: self._beat(state))
+                finally:
+                    self._stand(state.upper())
 
     def _beat(self, state: RunState) -> Run:
         now = self._clock.now()
@@ -204,9 +297,13 @@ class Recorder:
             "stored": written.inserted,
             "duplicates": written.duplicates,
             "conflicts": written.conflicts,
+            "refused": written.refused,
+            "outbox": self._writer.backlog.records,
+            PAST_UNKNOWN: int(self._pasts is not None),
         }
         self._run = msgspec.structs.replace(
-            self._run, state=state, heartbeat_at=now, ended_at=None if state == "running" else now, counters=counters,
+            self._run, state=state, heartbeat_at=now + self._writer.clock_offset,
+            ended_at=None if state == "running" else now, counters=counters,
             clock_offset_ms=self._session.clock_offset_ms,
         )  # fmt: skip
         return self._run
@@ -229,3 +326,23 @@ class Recorder:
             self._session.ledger.opened[symbol],
             self._writer.stored.get(symbol, {}),
         )
+
+
+def _irreplaceable(records: Sequence[Record]) -> list[Record]:
+    """What must be written later of what was refused: no market data, and of each gap and run the latest revision."""
+    latest: dict[object, Record] = {}
+    for record in records:
+        match record:
+            case Trade() | Ticker() | OrderBook() | BookUpdate():
+                continue
+            case Gap():
+                latest[record.gap_id] = record
+            case Run():
+                latest[record.run_id] = record
+            case _:
+                latest[id(record)] = record
+    return list(latest.values())[-KEPT:]
+
+
+def _shown(at: int | None) -> str | None:
+    return None if at is None else format_nanoseconds(at)

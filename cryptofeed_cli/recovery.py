@@ -57,7 +57,8 @@ class Recovery:
             if symbol in live.trades:
                 for gap, ranges in past.holes:
                     live.trades[symbol].adopt(gap, ranges, now)
-                live.trades[symbol].miss(past.unnamed, now)
+                for one in past.unnamed:
+                    live.trades[symbol].miss(one, now)
                 if past.last_trade is not None:
                     live.trades[symbol].resume(*past.last_trade, past.outages.get("trades"), now)
             if symbol in live.tickers and "tickers" in past.last_times:

@@ -49,6 +49,7 @@ HOPELESS = 30 * SECOND
 """A machine that was away for longer has lost its connections, whether they know it or not."""
 
 _UNASKED = "data that was not asked for"
+_HALTED = "nothing can be made durable"
 
 Emit = Callable[[Any], object]
 
@@ -98,6 +99,8 @@ class Session:
         """The topics that the exchange will not serve, with its reason."""
         self.exchange = exchange.name
         self.symbols = options.symbols
+        self.halted = False
+        """Nothing can be made durable, so nothing is asked for: see `halt`."""
         self.frames = 0
         self.connects = 0
         self.rejects = Rejects(exchange.name, emit)
@@ -173,6 +176,29 @@ class Session:
                 self._answer(event)
             case LookedUp():
                 self._recovery.looked_up(event)
+
+    def learn(self, pasts: Mapping[str, Past], now: Moment) -> None:
+        """Learn late what earlier runs left: what was missed since then ends at the first records of this run."""
+        self._recovery.resume(pasts, now)
+
+    def halt(self, reason: str, refused: Iterable[Any], durable: Mapping[tuple[str, str], int], now: Moment) -> None:
+        """Nothing can be made durable: drop every connection. What was emitted and ``refused`` is missing from now on.
+
+        ``durable`` is the exchange time of the last durable record, by kind and symbol. A gap of every stream begins
+        there; it ends, and missed trades are asked for, as with every other outage, after `go_on`.
+        """
+        self.halted = True
+        self._carriers.drop()
+        self._unreachable.clear()
+        real = [one for one in refused if isinstance(one, MarketRecord) and one.source != "simulated"]
+        for source, streams in self._streams.items():
+            streams.retract(real if source == "live" else (), durable, reason, now)
+
+    def go_on(self, now: Moment) -> None:
+        """Something can be made durable again: connect."""
+        self.halted = False
+        topics = [one for one in self._topics(self.symbols) if one[0] not in self.refused]
+        self._carriers.add(topics, self._options.redundancy, now)
 
     def finish(self, now: Moment) -> None:
         """Nothing will follow: record what is still undecided, and save the books."""
@@ -361,6 +387,8 @@ class Session:
 
     def _tick(self, now: Tick) -> None:
         step = self._steps.check(now)
+        if self.halted:
+            return
         if step:
             self._stepped(step, now)
         self._carriers.check(now)
@@ -418,6 +446,8 @@ class Session:
         return book is not None and book.splice(snapshot, now)
 
     def _answer(self, answer: Answer) -> None:
+        if self.halted:  # what it brings could not be kept: as if it had not come, so it is asked for again
+            answer = msgspec.structs.replace(answer, status=None, body=b"", error=_HALTED)
         for asker in (self._recovery, self._resync, self._watchdog, self._inquiries):
             if asker.answer(answer):
                 return

@@ -8,14 +8,16 @@ from typing import Any
 
 import msgspec
 
-from cryptofeed_cli.clock import MILLISECOND, SECOND, format_milliseconds, format_nanoseconds
+from cryptofeed_cli.clock import MILLISECOND, MINUTE, format_milliseconds, format_nanoseconds
 from cryptofeed_cli.coverage import Coverage, measure
+from cryptofeed_cli.past import DEAD_AFTER
+from cryptofeed_cli.standing import OutboxStatus, Standing
 from cryptofeed_cli.stores.base import Series, Store
 from cryptofeed_cli.stores.conflicts import REASON as CONFLICT
 from cryptofeed_cli.types import CHANNELS, KINDS, Encoding, Gap, Kind, Run
 
-DEAD_AFTER = 20 * SECOND
-"""A recorder that has not shown itself for so long is dead; it does every 5 s."""
+WAITING_LONG = MINUTE
+"""What waits in an outbox for longer is a reason to worry."""
 
 
 class RecorderStatus(msgspec.Struct, frozen=True):
@@ -70,18 +72,32 @@ class Status(msgspec.Struct, frozen=True):
     rejects: dict[str, int]
     """How many frames are kept that could not be understood, by reason."""
     continuity: list[Continuity] = []
+    outboxes: list[OutboxStatus] = []
+    """What waits on this machine, for this store or others."""
 
 
-def gather(store: Store, now: int) -> Status:
-    """Read the status off the store. ``now`` is the wall clock in nanoseconds."""
+class Unanswered(msgspec.Struct, frozen=True):
+    """What is known while the store does not answer: what the local files of this machine tell."""
+
+    store: str
+    at: str
+    unreachable: str
+    """Why."""
+    recorders: list[Standing]
+    outboxes: list[OutboxStatus]
+    healthy: bool = False
+
+
+def gather(store: Store, now: int, outboxes: list[OutboxStatus], ours: str) -> Status:
+    """Read the status off the store. ``now`` is the store's clock in nanoseconds; ``ours`` is the store's identity."""
     runs = list(store.scan(KINDS["runs"]))
     latest = {run.name: run for run in runs}
     recorders = [_recorder(run, now) for run in latest.values()]
     rejects = Counter(reject.reason for reject in store.scan(KINDS["rejects"]))
-    reasons = [*_troubles(recorders), *_contradictions(rejects)]
+    reasons = [*_troubles(recorders), *_contradictions(rejects), *_delays(outboxes, ours, now)]
     return Status(
         store.url, format_nanoseconds(now), not reasons, reasons, recorders, _series(store),
-        dict(rejects.most_common()), _continuity(store, runs, list(store.scan(KINDS["gaps"]))),
+        dict(rejects.most_common()), _continuity(store, runs, list(store.scan(KINDS["gaps"]))), outboxes,
     )  # fmt: skip
 
 
@@ -120,6 +136,14 @@ def _troubles(recorders: list[RecorderStatus]) -> Iterator[str]:
 def _contradictions(rejects: Mapping[str, int]) -> Iterator[str]:
     if CONFLICT in rejects:
         yield f"{rejects[CONFLICT]:,} records that contradict stored ones are kept in the rejects"
+
+
+def _delays(outboxes: list[OutboxStatus], ours: str, now: int) -> Iterator[str]:
+    for one in outboxes:
+        if one.problem is not None:
+            yield f"outbox {one.path}: {one.problem}"
+        elif one.store == ours and one.since is not None and one.since < format_nanoseconds(now - WAITING_LONG):
+            yield f"{one.records:,} records wait in the outbox {one.path} since {one.since}"
 
 
 def _recorder(run: Run, now: int) -> RecorderStatus:

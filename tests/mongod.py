@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import subprocess
@@ -81,6 +82,11 @@ class Mongod:
             self._process.kill()
             self._process.wait(STOPPED_WITHIN)
 
+    def signal(self, number: int) -> None:
+        """Send it a signal: SIGSTOP and SIGCONT, say."""
+        if self._process is not None:
+            self._process.send_signal(number)
+
     def __enter__(self) -> Mongod:
         self.start()
         return self
@@ -97,3 +103,44 @@ class Mongod:
                 if lines.qsize() < 10_000:
                     lines.put(line)
         lines.put(None)
+
+
+class ReplicaSet:
+    """Three servers that elect one of them. A context manager."""
+
+    def __init__(self, directory: Path) -> None:
+        self.members = [Mongod(directory / str(number), "--replSet", "rs") for number in range(3)]
+
+    @property
+    def url(self) -> str:
+        """All of them, without a database."""
+        hosts = ",".join(f"127.0.0.1:{member.port}" for member in self.members)
+        return f"mongodb://{hosts}/?replicaSet=rs"
+
+    def __enter__(self) -> ReplicaSet:
+        from pymongo import MongoClient
+
+        with contextlib.ExitStack() as stack:
+            for member in self.members:
+                member.start()
+                stack.callback(member.kill)  # in good order it would wait for the others to elect another one
+            settings = {"electionTimeoutMillis": 2000, "heartbeatIntervalMillis": 500}
+            hosts = [{"_id": place, "host": f"127.0.0.1:{one.port}"} for place, one in enumerate(self.members)]
+            with MongoClient(self.members[0].url, directConnection=True) as client:
+                client.admin.command("replSetInitiate", {"_id": "rs", "members": hosts, "settings": settings})
+            self.primary()
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def primary(self) -> Mongod:
+        """Return the one that was elected, waiting for that."""
+        from pymongo import MongoClient
+
+        with MongoClient(self.url, serverSelectionTimeoutMS=60_000) as client:
+            client.admin.command("ping")
+            found = client.primary
+        assert found is not None
+        return next(member for member in self.members if member.port == found[1])

@@ -5,11 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from cryptofeed_cli.clock import MILLISECOND, SECOND
+from cryptofeed_cli.errors import OutboxRefused
 from cryptofeed_cli.feeds.base import Action, Connect, Event, Frame
 from cryptofeed_cli.stores.base import Store, Tally, Written
+from cryptofeed_cli.stores.outbox import Backlog, Batch
 from cryptofeed_cli.types import Record
 from tests.okx_market import write_frame
 from tests.stores.records import NOON
@@ -32,6 +35,7 @@ class ScriptedStore(Store):
         self.answering = threading.Event()
         """While it is not set, a write hangs."""
         self.answering.set()
+        self.clock: Callable[[], int] = time.time_ns
 
     def write(self, records: Sequence[Record]) -> Written:
         self.attempts += 1
@@ -41,6 +45,9 @@ class ScriptedStore(Store):
             raise self.error
         self.records += records
         return Written(inserted=len(records))
+
+    def now(self) -> int:
+        return self.clock()
 
     def scan(self, *_: Any, **__: Any) -> Iterator[Any]:
         return iter(())
@@ -59,6 +66,47 @@ class ScriptedStore(Store):
 
     def close(self) -> None:
         self.answering.set()
+
+
+class MemoryOutbox:
+    """Keeps batches in order, durable nowhere; takes none while it is ``full``."""
+
+    path = Path("scripted.outbox")
+
+    def __init__(self) -> None:
+        self.batches: dict[int, list[Record]] = {}
+        self.backlog = Backlog()
+        self.inherits = False
+        self.full = False
+        self._number = 0
+        self._lock = threading.Lock()
+
+    def append(self, records: Sequence[Record], _: int) -> int:
+        if self.full:
+            raise OutboxRefused("scripted.outbox", "the disk is full; make room")
+        with self._lock:
+            self._number += 1
+            self.batches[self._number] = list(records)
+            self._look()
+            return self._number
+
+    def peek(self, *_: int) -> Batch | None:
+        with self._lock:
+            return next((Batch(number, records, False) for number, records in self.batches.items()), None)
+
+    def remove(self, number: int) -> None:
+        with self._lock:
+            self.batches = {at: batch for at, batch in self.batches.items() if at > number}
+            self._look()
+
+    def discard(self, number: int) -> None:
+        with self._lock:
+            self.batches.pop(number, None)
+            self._look()
+
+    def _look(self) -> None:
+        count = sum(map(len, self.batches.values()))
+        self.backlog = Backlog(count, count, NOON if count else None, "scripted:")
 
 
 class ManualClock:

@@ -54,10 +54,17 @@ def test_the_room_that_every_kind_takes_is_measured_in_both_stores() -> None:
 
     for kind in ("trades", "tickers", "orderbooks", "book_updates"):
         assert len(re.findall(rf"^(?:sqlite|mongodb): {kind} +[\d,.]+ B$", printed, re.MULTILINE)) == 2, printed
+def test_an_idle_outbox_and_its_draining_are_raced_against_the_store_alone() -> None:
+    printed = table("outbox")
+
+    for store in ("sqlite", "mongodb"):
+        assert re.search(rf"^{store}: outbox idle +{RACE} +>= 0\.95x$", printed, re.MULTILINE)
+        assert re.search(rf"^{store}: drain +{RACE} +>= 0\.8x$", printed, re.MULTILINE)
 
 
 def test_an_unknown_benchmark_is_refused_and_the_known_ones_named() -> None:
     done = bench("speed")
 
     assert done.returncode == 2
-    assert "unknown name 'speed' (choose from trades, tickers, books, sqlite, pruning, mongodb, room)" in done.stderr
+    names = "trades, tickers, books, sqlite, pruning, mongodb, room, outbox"
+    assert f"unknown name 'speed' (choose from {names})" in done.stderr

@@ -106,7 +106,7 @@ def test_what_happened_while_no_recorder_ran_is_fetched_by_the_next(tmp_path: Pa
 
 
 def test_a_hole_that_a_killed_recorder_had_no_time_to_name_is_named_and_filled_by_the_next(tmp_path: Path) -> None:
-    with recorded_scene(tmp_path, 10, 5_000, grace="1h") as (scene, recording, url):
+    with recorded_scene(tmp_path, 10, 5_000, CRYPTOFEED_OKX_REORDER_GRACE="1h") as (scene, recording, url):
         scene.go(60)
         lost = scene.lose("trades")
         scene.settle()

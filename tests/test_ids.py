@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cryptofeed_cli.ids import HOLES, Hole, TradeIds
+from cryptofeed_cli.ids import HOLES, Hole, TradeIds, outside, ranges_of
 
 
 def missing(ids: TradeIds) -> set[int]:
@@ -77,3 +77,19 @@ def test_holes_are_bounded_and_none_is_forgotten_unrecorded() -> None:
     ids.arrive(2 * HOLES + 2, 2 * HOLES + 2, None, 0)
     assert len(ids.holes) == HOLES
     assert ids.holes[0].gap_id is None
+
+
+_spans = st.lists(st.tuples(st.integers(0, 60), st.integers(0, 9)))
+
+
+@given(_spans, _spans)
+def test_what_is_outside_is_in_the_one_and_in_none_of_the_others(
+    some: list[tuple[int, int]], others: list[tuple[int, int]]
+) -> None:
+    ranges = ranges_of(number for low, size in some for number in range(low, low + size))
+    excluded = sorted((low, low + size) for low, size in others)
+
+    left = [number for low, high in outside(ranges, excluded) for number in range(low, high + 1)]
+
+    inside = {number for low, high in excluded for number in range(low, high + 1)}
+    assert left == sorted({number for low, size in some for number in range(low, low + size)} - inside)

@@ -182,6 +182,9 @@ class Scanned(Store):
     def write(self, records: Any) -> Any:
         raise NotImplementedError
 
+    def now(self) -> int:
+        raise NotImplementedError
+
     def tally(self, *_: Any, **__: Any) -> Any:
         raise NotImplementedError
 

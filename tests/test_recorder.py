@@ -9,7 +9,7 @@ import socket
 import sqlite3
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from itertools import chain, pairwise
 from pathlib import Path
@@ -21,20 +21,21 @@ import pytest
 from cryptofeed_cli import recorder as recording
 from cryptofeed_cli.clock import MILLISECOND, SECOND, SystemClock
 from cryptofeed_cli.connections import Note
-from cryptofeed_cli.errors import NothingReceived, StoreUnreachable, SymbolsRefused, ThreadDied
+from cryptofeed_cli.errors import NothingReceived, OutboxRefused, StoreUnreachable, SymbolsRefused, ThreadDied
 from cryptofeed_cli.exchanges.okx import Okx
-from cryptofeed_cli.feeds.base import Answer, Closed, Connect, Died, Event, Fetch, Frame, Opened, Send
+from cryptofeed_cli.feeds.base import Answer, Closed, Connect, Died, Drop, Event, Fetch, Frame, Opened, Send
 from cryptofeed_cli.recorder import HEARTBEAT, TICK, Recorder, State, View
 from cryptofeed_cli.session import Session, SessionOptions
+from cryptofeed_cli.standing import Standing
 from cryptofeed_cli.stores import open_store
 from cryptofeed_cli.stores.base import Store
-from cryptofeed_cli.types import KINDS, Record, Run, Trade
+from cryptofeed_cli.types import KINDS, Gap, Record, Run, Trade
 from cryptofeed_cli.writer import Writer
 from tests.okx_market import dump, generate
 from tests.okx_server import OkxServer
 from tests.processes import Recording, environment, wait_until
 from tests.raw_server import RawServer
-from tests.scripted import ManualClock, Script, ScriptedFeed, ScriptedStore, trade_frame
+from tests.scripted import ManualClock, MemoryOutbox, Script, ScriptedFeed, ScriptedStore, trade_frame
 from tests.stores.records import NOON, sample
 
 SYMBOL = "BTC-USDT"
@@ -43,8 +44,8 @@ SYMBOL = "BTC-USDT"
 class NotingWriter(Writer):
     """Notes when each batch was submitted; waiting in vain lasts as long on a clock that is manual."""
 
-    def __init__(self, store: Store, clock: Any) -> None:
-        super().__init__(store)
+    def __init__(self, store: Store, outbox: Any, clock: Any, patience: int) -> None:
+        super().__init__(store, outbox, clock=clock, rng=random.Random(1), patience=patience)
         self.submitted: list[tuple[int, list[Record]]] = []
         self._noted_by = clock
 
@@ -69,13 +70,18 @@ class Rig:
         flush_interval: int = SECOND // 4,
         flush_records: int = 2000,
         queued: Sequence[Event] = (),
+        patience: int = 3600 * SECOND,
     ) -> None:
         self.clock = clock or ManualClock()
         self.stop = Flag()
         self.store = store or ScriptedStore()
         self.views: list[View] = []
         self.feed = ScriptedFeed(self.clock, self.stop, queued)
-        self.writer = NotingWriter(self.store, self.clock)
+        self.outbox = MemoryOutbox()
+        if isinstance(self.store, ScriptedStore):
+            self.store.clock = self.clock.now
+        self.writer = NotingWriter(self.store, self.outbox, self.clock, patience)
+        self.told: list[Standing] = []
         records: list[Record] = []
         options = SessionOptions(run_id="run-1", symbols=(SYMBOL,), channels=tuple(channels))
         self.session = Session(Okx(), options, records.append)
@@ -83,6 +89,7 @@ class Rig:
         self.recorder = Recorder(
             self.feed, self.session, records, self.writer, run,
             clock=self.clock, flush_interval=flush_interval, flush_records=flush_records, watch=self.views.append,
+            tell=self.told.append,
         )  # fmt: skip
 
     def play(self, script: Script, until: int | None = None) -> View:
@@ -202,30 +209,120 @@ def test_a_store_that_is_stuck_holds_the_frames_back_in_the_feed_and_nothing_is_
     assert ids(rig.stored(Trade)) == list(range(1, total + 1))
 
 
-def test_a_stop_ends_a_recording_whose_store_is_stuck_and_the_loss_is_told(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(recording, "PATIENCE", 0.2)
+def test_a_store_that_is_away_holds_nothing_back_and_a_stop_leaves_everything_in_the_outbox() -> None:
     store = ScriptedStore()
     store.error = StoreUnreachable("scripted:", "does not answer")
     rig = Rig(store, clock=SystemClock(), flush_interval=MILLISECOND, flush_records=10)
 
-    def watch(_: View) -> None:
-        if rig.recorder._behind:
-            rig.stop.set()
+    def script() -> Script:
+        yield rig.opened()
+        for number in range(1, 500):
+            yield [rig.trade(number)]
 
-    rig.recorder._watch = watch
+    view = rig.play(script())
+
+    kept = [record for batch in rig.outbox.batches.values() for record in batch]
+    assert ids([record for record in kept if isinstance(record, Trade)]) == list(range(1, 500))
+    assert isinstance(kept[-1], Run)
+    assert kept[-1].state == "stopped"
+    assert (view.away, view.outbox.records, view.written.inserted) == ("does not answer", len(kept), 0)
+    assert (rig.told[-1].state, rig.told[-1].outbox_records) == ("STOPPED", len(kept))
+
+
+# Nothing takes anything
+
+
+class Stuck(Rig):
+    """Neither its store nor its outbox takes anything, from `shut` to `open`."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            ScriptedStore(), clock=SystemClock(), flush_interval=MILLISECOND, flush_records=10, channels=CHANNELS
+        )
+
+    def shut(self) -> None:
+        self.scripted.error = StoreUnreachable("scripted:", "does not answer")
+        self.outbox.full = True
+
+    def open(self) -> None:
+        self.scripted.error, self.outbox.full = None, False
+
+    @property
+    def scripted(self) -> ScriptedStore:
+        assert isinstance(self.store, ScriptedStore)
+        return self.store
+
+    def until(self, true: Callable[[], object]) -> Script:
+        """Let it turn and turn until something holds."""
+        deadline = time.monotonic() + 60
+        while not true():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+            yield []
+
+    def is_in(self, state: State) -> Callable[[], bool]:
+        return lambda: self.recorder._state is state
+
+
+CHANNELS = ("trades", "tickers")
+
+
+def test_a_recorder_that_can_keep_nothing_halts_and_names_what_was_refused_once_it_can(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    rig = Stuck()
 
     def script() -> Script:
         yield rig.opened()
-        while True:
-            yield [rig.trade(rig.feed.taken)]
+        for number in range(1, 101):
+            yield [rig.trade(number)]
+        yield from rig.until(lambda: len(rig.stored(Trade)) == 100)
+        rig.shut()
+        for number in range(101, 111):
+            yield [rig.trade(number)]
+        yield from rig.until(rig.is_in(State.HALTED))
+        yield []
+        assert [action for action in rig.feed.actions if isinstance(action, Drop)] == [Drop(0), Drop(1)]
+        rig.open()
+        yield from rig.until(rig.is_in(State.RECONNECTING))
+        yield rig.opened()
+        yield [rig.trade(121), rig.trade(122)]
 
-    with pytest.raises(StoreUnreachable, match="does not answer"):
+    rig.play(script())
+    latest = {gap.gap_id: gap for gap in rig.stored(Gap)}
+    (gap,) = [gap for gap in latest.values() if gap.channel == "trades"]
+
+    assert ids(rig.stored(Trade)) == [*range(1, 101), 121, 122]
+    assert (gap.kind, gap.fault, gap.status) == ("writer", "us", "open")
+    assert (gap.first_missing, gap.last_missing, gap.missing) == ("101", "120", 20)
+    assert gap.start == rig.stored(Trade)[99].timestamp
+    assert gap.end == rig.stored(Trade)[100].timestamp
+    assert "nothing can be made durable (outbox scripted.outbox: the disk is full; make room)" in caplog.text
+    assert "something can be made durable again" in caplog.text
+    assert State.HALTED in {view.state for view in rig.views}
+
+
+def test_a_halted_recorder_keeps_little_in_memory_and_stops_on_request_saying_what_is_lost(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(recording, "PATIENCE", 0.2)
+    rig = Stuck()
+
+    def script() -> Script:
+        yield rig.opened()
+        for number in range(1, 101):
+            yield [rig.trade(number)]
+        rig.shut()
+        yield [rig.trade(101)]
+        yield from rig.until(rig.is_in(State.HALTED))
+        assert len(rig.recorder._kept) < 10
+        for number in range(1000):
+            yield [rig.trade(number)]  # of a connection that is none any more
+        assert len(rig.recorder._records) + len(rig.recorder._kept) < 20
+
+    with pytest.raises(OutboxRefused, match="the disk is full"):
         rig.play(script())
-    lost = re.search(r"(\d+) records were not stored", caplog.text)
-    assert lost is not None
-    assert int(lost[1]) >= rig.session.frames > 0
+    assert re.search(r"\d+ records are durable nowhere", caplog.text)
 
 
 def test_no_connection_is_taken_for_dead_while_its_frames_wait_for_the_store() -> None:
@@ -276,6 +373,33 @@ def test_a_dead_thread_is_named_after_everything_before_it_was_stored() -> None:
     assert caught.value.__cause__ is error
     assert ids(rig.stored(Trade)) == [1, 2]
     assert rig.stored(Run)[-1].state == "failed"
+    assert rig.feed.closed
+
+
+@pytest.mark.parametrize("thread", ["writer", "spooler"])
+def test_no_thread_dies_without_the_recording_ending(monkeypatch: pytest.MonkeyPatch, thread: str) -> None:
+    monkeypatch.setattr(recording, "PATIENCE", 0.2)
+    store = ScriptedStore()
+    rig = Rig(store, clock=SystemClock(), flush_interval=MILLISECOND)
+
+    def broken(*_: object) -> int:
+        raise ZeroDivisionError("division by zero")
+
+    def script() -> Script:
+        yield rig.opened()
+        yield [rig.trade(1)]
+        if thread == "writer":
+            store.error = ZeroDivisionError("division by zero")
+        else:
+            store.error = StoreUnreachable("scripted:", "does not answer")
+            rig.outbox.append = broken  # type: ignore[method-assign]
+        deadline = time.monotonic() + 60
+        for number in range(2, 10**6):
+            assert time.monotonic() < deadline, "the recording went on"
+            yield [rig.trade(number)]
+
+    with pytest.raises(ThreadDied, match=f"thread {thread} ended unexpectedly: ZeroDivisionError"):
+        rig.play(script())
     assert rig.feed.closed
 
 
@@ -344,7 +468,7 @@ def test_a_run_shows_itself_at_once_and_then_every_five_seconds() -> None:
         yield rig.opened()
         while rig.clock.elapsed < 61 * SECOND:
             yield []
-            wait_until(rig.writer._batches.empty, "the writer, for whom a minute passed in no time")
+            wait_until(lambda: rig.writer.idle, "the writer, for whom a minute passed in no time")
 
     rig.play(script())
     running = [run for run in rig.stored(Run) if run.state == "running"]

@@ -18,6 +18,7 @@ from cryptofeed_cli.cli.options import (
 )
 from cryptofeed_cli.clock import SystemClock, parse_duration
 from cryptofeed_cli.shards import WHOLE, parse_shard
+from cryptofeed_cli.stores import redact
 
 EXAMPLE = "Example: cryptofeed record BTC-USDT-SWAP ETH-USDT --channels trades,book_updates --duration 10m"
 
@@ -34,6 +35,9 @@ def record(
     dashboard: Annotated[
         bool | None, typer.Option("--dashboard/--plain", help="Live view, or log lines; a terminal decides.")
     ] = None,
+    drain: Annotated[
+        bool, typer.Option("--drain", help="Write what waits in the outbox into the store, and stop.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the effective configuration and stop.")] = False,
     config: ConfigFile = None,
 ) -> None:
@@ -51,26 +55,36 @@ def record(
     if dry_run:
         print_configuration(settings)
         return
-    from contextlib import closing
+    from contextlib import suppress
     from threading import Event
 
-    from cryptofeed_cli.assembly import build_recorder, refuse_what_is_missing
+    from cryptofeed_cli.assembly import build_recorder, recorder_name, refuse_what_is_missing
     from cryptofeed_cli.cli.signals import stop_on_signals
-    from cryptofeed_cli.dashboard import live_view, print_report
+    from cryptofeed_cli.dashboard import live_view, print_drained, print_report
+    from cryptofeed_cli.errors import StoreUnreachable
+    from cryptofeed_cli.keeping import drain_outbox, open_keepers
     from cryptofeed_cli.retention import retention
-    from cryptofeed_cli.status import of_run
+    from cryptofeed_cli.status import Continuity, of_run
     from cryptofeed_cli.stores import open_store
 
     refuse_what_is_missing(settings)
     settings.make_data_directory()
+    if drain:
+        print_drained(drain_outbox(settings, recorder_name(settings)), redact(settings.store_url))
+        return
     stop, clock = Event(), SystemClock()
     stop_on_signals(stop)
     with (
-        closing(open_store(settings.store_url, writable=True)) as opened,
+        open_keepers(settings, recorder_name(settings), clock) as (opened, outbox, away, since),
         live_view(opened.url, shown=dashboard) as watch,
         retention(settings.store.retention, lambda: open_store(settings.store_url, writable=True), clock, stop),
     ):
-        recorder = build_recorder(settings, opened, clock=clock, watch=watch, shard=part)
+        recorder = build_recorder(
+            settings, opened, outbox, clock=clock, watch=watch, away=away, waited_since=since, shard=part
+        )  # fmt: skip
         view = recorder.record(stop, None if period is None else clock.monotonic() + period)
-        continuity = of_run(opened, recorder.run_id)
+        continuity: list[Continuity] = []
+        if view.away is None and not view.outbox.records:
+            with suppress(StoreUnreachable):  # all that matters is durable
+                continuity = of_run(opened, recorder.run_id)
     print_report(view, opened.url, continuity)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated
 
+import msgspec
 import typer
 
 from cryptofeed_cli.cli.options import ConfigFile, StoreUrl, binary_stdout, configure
@@ -31,29 +32,36 @@ def status(
         return
     from contextlib import closing
 
-    import msgspec
+    from cryptofeed_cli.clock import SystemClock, format_nanoseconds
+    from cryptofeed_cli.dashboard import draw_status, draw_unanswered
+    from cryptofeed_cli.errors import StoreUnreachable
+    from cryptofeed_cli.standing import read_outboxes, read_standings
+    from cryptofeed_cli.status import Unanswered, gather
+    from cryptofeed_cli.stores import identity, open_store
 
-    from cryptofeed_cli.clock import SystemClock
-    from cryptofeed_cli.dashboard import draw_status
-    from cryptofeed_cli.status import gather
-    from cryptofeed_cli.stores import open_store
-
-    out = binary_stdout()
-    with closing(open_store(settings.store_url, writable=False)) as opened:
-        found = gather(opened, SystemClock().now())
-    if as_json:
-        out.write(msgspec.json.format(msgspec.json.encode(found), indent=2) + b"\n")
-    else:
-        out.write(draw_status(found).encode())
+    out, ours = binary_stdout(), identity(settings.store_url)
+    outboxes = read_outboxes(settings.data_directory)
+    try:
+        with closing(open_store(settings.store_url, writable=False)) as opened:
+            found = gather(opened, opened.now(), outboxes, ours)
+    except StoreUnreachable as exc:
+        recorders = [one for one in read_standings(settings.data_directory) if one.store == ours]
+        at = format_nanoseconds(SystemClock().now())
+        known = Unanswered(exc.url, at, exc.reason, recorders, outboxes)
+        out.write(_json(known) if as_json else draw_unanswered(known).encode())
+        raise
+    out.write(_json(found) if as_json else draw_status(found).encode())
     if not found.healthy:
         raise Unhealthy("; ".join(found.reasons))
+
+
+def _json(told: object) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(told), indent=2) + b"\n"
 
 
 def _certify(settings: Settings, day: str, *, as_json: bool) -> None:
     """Print what can be proven of a day; exit 6 where something cannot, 3 where the exchange does not answer."""
     from contextlib import closing
-
-    import msgspec
 
     from cryptofeed_cli.assembly import build_asker
     from cryptofeed_cli.certificate import certify
@@ -85,10 +93,7 @@ def _certify(settings: Settings, day: str, *, as_json: bool) -> None:
             except ExchangeError as exc:
                 problem = exc
                 found.append(certify(opened, exchange, series, start, None))
-    if as_json:
-        out.write(msgspec.json.format(msgspec.json.encode(found), indent=2) + b"\n")
-    else:
-        out.write(draw_certificates(found).encode())
+    out.write(_json(found) if as_json else draw_certificates(found).encode())
     if problem is not None:
         raise problem
     unproven = [one.symbol for one in found if not one.proven]

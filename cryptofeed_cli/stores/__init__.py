@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from cryptofeed_cli.stores.base import Store
-from cryptofeed_cli.stores.urls import redact, scheme, sqlite_path
+from cryptofeed_cli.stores.urls import identity, redact, scheme, sqlite_path
 
-__all__ = ["Store", "open_store", "redact"]
+__all__ = ["Store", "identity", "open_store", "redact"]
 
 
-def open_store(url: str, *, writable: bool) -> Store:
-    """Open the store that ``url`` names: to record into it, made where it is missing, or only to read it.
+def open_store(url: str, *, writable: bool, recorder: str | None = None) -> Store:
+    """Open the store that ``url`` names: to write into it, made where it is missing, or only to read it.
 
+    ``recorder`` names who records into it; a store that takes one recorder only refuses a second one with `StoreBusy`.
     Raises `StoreUrlInvalid`, `StoreUnreachable` (also for a reader, where nothing is recorded yet), `StoreRefused`
     or `StoreTooNew`. Whoever opens it closes it.
     """
     if scheme(url) == "sqlite":
         from cryptofeed_cli.stores.sqlite import open_sqlite
 
-        return open_sqlite(redact(url), sqlite_path(url), writable=writable)
+        return open_sqlite(redact(url), sqlite_path(url), writable=writable, recorder=recorder)
     from cryptofeed_cli.stores.mongo import open_mongo
 
     return open_mongo(url, writable=writable)

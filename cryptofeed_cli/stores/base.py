@@ -37,6 +37,8 @@ class Written(msgspec.Struct, frozen=True):
     """Already stored with the same content (or, for an upsert, with a higher revision)."""
     conflicts: int = 0
     """Same key, other content: the first one stays, the second one is kept in ``rejects``."""
+    refused: int = 0
+    """The database cannot hold it; kept in ``rejects`` with the reason."""
 
 
 class Tally(msgspec.Struct, frozen=True):
@@ -59,8 +61,13 @@ class Store(ABC):
         """Store a batch durably; on return it survives a power cut.
 
         Idempotent: what is stored already is counted, not stored again. Gaps are upserted when their revision is
-        higher, runs always. Raises `StoreUnreachable` (the batch may be written again, whole) or `StoreRefused`.
+        higher, runs always. What the database cannot hold is put into ``rejects`` and not tried again. Raises
+        `StoreUnreachable` (the batch may be written again, whole) or `StoreRefused`.
         """
+
+    @abstractmethod
+    def now(self) -> int:
+        """Return the store's own clock, in nanoseconds since 1970 UTC: the same for all who use it."""
 
     @abstractmethod
     def scan(

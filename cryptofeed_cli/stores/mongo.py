@@ -4,24 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
+import bson
+from bson.errors import BSONError
 from pymongo import MongoClient, ReplaceOne, UpdateOne
 from pymongo.collection import Collection
 from pymongo.database import Database
 from pymongo.errors import BulkWriteError, CollectionInvalid, OperationFailure
 from pymongo.uri_parser import parse_uri
 
+from cryptofeed_cli.clock import MILLISECOND
 from cryptofeed_cli.errors import StoreRefused, StoreTooNew, StoreUnreachable
 from cryptofeed_cli.stores.base import Series, Span, Store, Tally, Written
 from cryptofeed_cli.stores.conflicts import Conflicts
 from cryptofeed_cli.stores.layout import Layout, grouped, layouts
 from cryptofeed_cli.stores.mongo_documents import Document, Documents
-from cryptofeed_cli.stores.mongo_errors import DUPLICATE_KEY, in_our_words, wrong_url
+from cryptofeed_cli.stores.mongo_errors import TOO_LARGE, Failure, Verdict, failures, in_our_words, wrong_url
 from cryptofeed_cli.stores.mongo_filters import among, passages
 from cryptofeed_cli.stores.mongo_schema import COMPRESSED, META, MIGRATIONS, VERSION, VERSION_ID, index, sort_fields
+from cryptofeed_cli.stores.unstorable import sorted_out, unstorable
 from cryptofeed_cli.stores.urls import redact
-from cryptofeed_cli.types import Kind, Record
+from cryptofeed_cli.types import Kind, Record, Reject
 
 DATABASE = "cryptofeed"
 """Where the URL names none."""
@@ -37,8 +42,14 @@ _UNLESS_GIVEN: dict[str, Any] = {
     "socketTimeoutMS": 30_000,
 }
 
-
 ID_PAGE = 10_000
+LARGEST = 16 << 20
+"""What MongoDB takes as one document, in bytes."""
+ATTEMPTS = 3
+"""How often what failed of a batch is sent again at once, while the server fails for a part of it only."""
+
+_UNSTORABLE = (BSONError, OverflowError, UnicodeEncodeError)
+"""What a value causes that no document can hold."""
 
 
 def open_mongo(url: str, *, writable: bool) -> MongoStore:
@@ -105,18 +116,22 @@ class MongoStore(Store):
         """Store a batch durably; what the server has already is found out by its unique ``_id``."""
         if not self._writable:
             raise StoreRefused(self.url, "was opened for reading only")
-        inserted = conflicts = 0
+        inserted = conflicts = refused = 0
         with in_our_words(self.url):
             for name, batch in grouped(records):
-                if name[0] in ("gaps", "runs"):
-                    inserted += self._upsert(name, batch)
-                    continue
-                repeated = self._insert(name, batch)
+                repeated, rejects = self._put(name, batch)
                 contradicting = self._contradicting(name, repeated)
-                inserted += len(batch) - len(repeated)
+                inserted += len(batch) - len(repeated) - len(rejects)
                 conflicts += len(contradicting)
-                self._insert(("rejects", False), self._conflicts.rejects(self._layouts[name], contradicting))
-        return Written(inserted, len(records) - inserted - conflicts, conflicts)
+                refused += len(rejects)
+                self._reject([*rejects, *self._conflicts.rejects(self._layouts[name], contradicting)])
+        return Written(inserted, len(records) - inserted - conflicts - refused, conflicts, refused)
+
+    def now(self) -> int:
+        """Return the server's clock."""
+        with in_our_words(self.url):
+            told = self._database.command("hello", codec_options=self._database.codec_options)
+            return int(told["localTime"]) * MILLISECOND
 
     def scan(
         self,
@@ -209,16 +224,57 @@ class MongoStore(Store):
             mark = {"$set": {"version": number + 1}}
             self._database[META].update_one({"_id": VERSION_ID, "version": number}, mark)
 
-    def _insert(self, name: tuple[str, bool], batch: list[Any]) -> list[Any]:
-        """Insert records; return those whose ``_id`` is taken."""
-        if not batch:
-            return []
+    def _put(self, name: tuple[str, bool], batch: list[Any]) -> tuple[list[Any], list[Reject]]:
+        """Insert or upsert records; return those whose ``_id`` is taken, and rejects for what cannot be held."""
+        try:
+            return self._send(name, batch)
+        except (*_UNSTORABLE, OperationFailure) as exc:
+            if isinstance(exc, OperationFailure) and exc.code != TOO_LARGE:
+                raise
+            good, rejects = sorted_out(batch, partial(self._misfit, name))
+            if not rejects:
+                raise
+            repeated, refused = self._send(name, good)
+            return repeated, [*rejects, *refused]
+
+    def _send(self, name: tuple[str, bool], batch: list[Any]) -> tuple[list[Any], list[Reject]]:
+        send = self._upsert if name[0] in ("gaps", "runs") else self._insert
+        repeated, rejects = [], []
+        for attempt in range(ATTEMPTS):
+            left = []
+            for failure in send(name, batch, final=attempt == ATTEMPTS - 1) if batch else ():
+                record = batch[failure.place]
+                match failure.verdict:
+                    case Verdict.TAKEN:
+                        repeated.append(record)
+                    case Verdict.LATER:
+                        left.append(record)
+                    case Verdict.NEVER:
+                        rejects.append(unstorable(record, failure.reason))
+            batch = left
+        return repeated, rejects
+
+    def _insert(self, name: tuple[str, bool], batch: list[Any], *, final: bool) -> list[Failure]:
+        """Insert records; return what failed. ``final``: what might succeed later raises."""
         documents = list(map(self._documents[name].document, batch))
         try:
             self._collection(self._layouts[name]).insert_many(documents, ordered=False)
         except BulkWriteError as exc:
-            return [batch[place] for place in _places_of_duplicates(exc)]
+            return failures(exc, final=final)
         return []
+
+    def _reject(self, rejects: list[Reject]) -> None:
+        _, refused = self._put(("rejects", False), rejects)
+        if refused:
+            raise StoreRefused(self.url, f"does not take rejects: {refused[0].reason}")
+
+    def _misfit(self, name: tuple[str, bool], record: Any) -> str | None:
+        """Return what keeps a record from being a document."""
+        try:
+            size = len(bson.encode(self._documents[name].document(record)))
+        except _UNSTORABLE as exc:
+            return str(exc)
+        return None if size <= LARGEST else f"{size:,} bytes are more than the {LARGEST:,} of a document"
 
     def _contradicting(self, name: tuple[str, bool], records: list[Any]) -> list[Any]:
         """Return which of the records are not what is stored under their ``_id``."""
@@ -230,8 +286,8 @@ class MongoStore(Store):
         stored = {document["_id"]: documents.content(documents.record(document)) for document in found}
         return [record for identity, record in ours if documents.content(record) != stored.get(identity)]
 
-    def _upsert(self, name: tuple[str, bool], batch: list[Any]) -> int:
-        """Put gaps whose revision is higher, and runs always, in the place of what is stored; return how many."""
+    def _upsert(self, name: tuple[str, bool], batch: list[Any], *, final: bool) -> list[Failure]:
+        """Put gaps whose revision is higher, and runs always, in the place of what is stored; return what failed."""
         operations: list[ReplaceOne[Document] | UpdateOne] = []
         for document in map(self._documents[name].document, batch):
             identity = {"_id": document.pop("_id")}
@@ -244,8 +300,8 @@ class MongoStore(Store):
         try:
             self._collection(self._layouts[name]).bulk_write(operations, ordered=False)
         except BulkWriteError as exc:
-            return len(batch) - len(_places_of_duplicates(exc))
-        return len(batch)
+            return failures(exc, final=final)
+        return []
 
     def _collection(self, layout: Layout) -> Collection[Document]:
         """The collection, made with its index the first time it is written to."""
@@ -256,11 +312,3 @@ class MongoStore(Store):
             self._database[layout.name].create_index(index(layout))
             self._ready.add(layout.name)
         return self._database[layout.name]
-
-
-def _places_of_duplicates(error: BulkWriteError) -> list[int]:
-    """Where in the batch the ``_id`` was taken; raise again where anything else went wrong."""
-    failures = error.details["writeErrors"]
-    if error.details.get("writeConcernErrors") or any(failure["code"] != DUPLICATE_KEY for failure in failures):
-        raise error
-    return [failure["index"] for failure in failures]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import Enum, auto
+from typing import Any, NamedTuple
 
 from bson.errors import BSONError
 from pymongo.errors import (
@@ -22,6 +24,7 @@ from cryptofeed_cli.errors import StoreError, StoreRefused, StoreUnreachable, St
 from cryptofeed_cli.printable import escape, hide_secrets
 
 DUPLICATE_KEY = 11000
+TOO_LARGE = 10334
 
 _TRANSIENT_CODES = frozenset({
     6, 7, 89,  # host unreachable, not found, network timeout
@@ -37,6 +40,42 @@ _NOT_ALLOWED = 13
 
 # What follows is about settings and topology, hundreds of characters of it.
 _NOISE = re.compile(r"( \(configured timeouts| Timeout: |, Timeout: |, full error:).*", re.DOTALL)
+
+
+class Verdict(Enum):
+    """What the failure of one document means."""
+
+    TAKEN = auto()
+    """Its ``_id`` is stored already."""
+    LATER = auto()
+    NEVER = auto()
+    """The server refuses this document."""
+
+
+class Failure(NamedTuple):
+    """One document of a batch that was not written."""
+
+    place: int
+    verdict: Verdict
+    reason: str
+
+
+def failures(error: BulkWriteError, *, final: bool) -> list[Failure]:
+    """Return which documents of a batch failed; raise again what befell all of them, or might pass, if ``final``."""
+    details = error.details or {}
+    told = [_failure(one) for one in details.get("writeErrors", [])]
+    codes = {one.get("code", 0) for one in details.get("writeErrors", [])}
+    if details.get("writeConcernErrors") or codes & {_NOT_ALLOWED, *_REFUSED_LOGIN}:
+        raise error
+    if final and any(one.verdict is Verdict.LATER for one in told):
+        raise error
+    return told
+
+
+def _failure(told: dict[str, Any]) -> Failure:
+    code, text = told.get("code", 0), escape(str(told.get("errmsg", ""))[:240])
+    verdict = Verdict.TAKEN if code == DUPLICATE_KEY else Verdict.LATER if code in _TRANSIENT_CODES else Verdict.NEVER
+    return Failure(told["index"], verdict, f"{text} (code {code})")
 
 
 @contextmanager

@@ -3,52 +3,94 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from cryptofeed_cli.errors import StoreBusy, StoreRefused
 from cryptofeed_cli.stores.base import Series, Span, Store, Tally, Written
 from cryptofeed_cli.stores.conflicts import Conflicts
 from cryptofeed_cli.stores.layout import bounds, grouped, layouts
+from cryptofeed_cli.stores.locks import FileLock, Held
 from cryptofeed_cli.stores.sqlite_file import in_our_words, open_file
 from cryptofeed_cli.stores.sqlite_rows import Clause, Table
-from cryptofeed_cli.types import Kind, Record
+from cryptofeed_cli.stores.unstorable import sorted_out
+from cryptofeed_cli.types import Kind, Record, Reject
 
 ID_PAGE = 10_000
 SHRINK_PAGES = 128
 """Pages moved and cut off at once: half a megabyte."""
 
+_UNSTORABLE = (OverflowError, UnicodeEncodeError, sqlite3.IntegrityError, sqlite3.DataError)
+"""What a value causes that no column can hold."""
 
-def open_sqlite(url: str, path: Path, *, writable: bool) -> SqliteStore:
-    """Open the store in ``path``. ``url`` is for messages. Raises `StoreError`."""
-    return SqliteStore(url, open_file(url, path, writable=writable))
+
+class _Undo(Exception):
+    """It worked, and is not meant to stay."""
+
+
+def open_sqlite(url: str, path: Path, *, writable: bool, recorder: str | None = None) -> SqliteStore:
+    """Open the store in ``path``. ``url`` is for messages; as ``recorder`` of that name, alone. Raises `StoreError`."""
+    connection = open_file(url, path, writable=writable)
+    try:
+        lock = None if recorder is None else _lock(url, path, recorder)
+    except BaseException:
+        connection.close()
+        raise
+    return SqliteStore(url, connection, lock)
+
+
+def _lock(url: str, path: Path, recorder: str) -> FileLock:
+    real = path.resolve()  # of one file with two names there is one lock
+    try:
+        return FileLock(real.with_name(f"{real.name}.lock"), recorder)
+    except Held as exc:
+        raise StoreBusy(url, f"{exc} records into it; stop that, or name another store") from None
+    except OSError as exc:
+        raise StoreRefused(url, f"cannot be locked: {exc.strerror}") from exc
 
 
 class SqliteStore(Store):
     """Keeps every kind in a table; one series number stands for exchange and symbol."""
 
-    def __init__(self, url: str, connection: sqlite3.Connection) -> None:
+    def __init__(self, url: str, connection: sqlite3.Connection, lock: FileLock | None = None) -> None:
         self.url = url
         self._connection = connection
+        self._lock = lock
         self._tables = {name: Table(layout) for name, layout in layouts().items()}
         self._numbers: dict[tuple[str, str], int] = {}
         self._conflicts = Conflicts()
 
     def write(self, records: Sequence[Record]) -> Written:
         """Store a batch durably, in one transaction."""
+        with in_our_words(self.url):
+            try:
+                return self._write(records)
+            except _UNSTORABLE:
+                good, rejects = sorted_out(records, self._misfit)
+                if not rejects:
+                    raise
+                return self._write(good, rejects)
+
+    def _write(self, records: Sequence[Record], rejects: Sequence[Reject] = ()) -> Written:
         inserted = conflicts = 0
-        with in_our_words(self.url), self._transaction():
+        with self._transaction():
             for name, batch in grouped(records):
                 table = self._tables[name]
-                rows = [table.row(record, self._number(record, table)) for record in batch]
-                fresh = self._connection.executemany(table.insert, rows).rowcount
+                fresh = self._connection.executemany(table.insert, rows := self._rows(table, batch)).rowcount
                 inserted += fresh
                 if fresh < len(rows) and table.may_conflict:
                     contradicting = self._contradicting(table, rows)
                     conflicts += len(contradicting)
-                    self._reject(table, [batch[index] for index in contradicting])
-        return Written(inserted, len(records) - inserted - conflicts, conflicts)
+                    self._reject(self._conflicts.rejects(table.layout, [batch[index] for index in contradicting]))
+            self._reject(rejects)
+        return Written(inserted, len(records) - inserted - conflicts, conflicts, len(rejects))
+
+    def now(self) -> int:
+        """Return this machine's clock: the file is on it."""
+        return time.time_ns()
 
     def scan(
         self,
@@ -137,6 +179,8 @@ class SqliteStore(Store):
         """Let go of the file."""
         with in_our_words(self.url):
             self._connection.close()
+        if self._lock is not None:
+            self._lock.release()
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -175,10 +219,24 @@ class SqliteStore(Store):
         find = self._connection.execute
         return [i for i, row in enumerate(rows) if find(table.find, table.key(row)).fetchone() != table.content(row)]
 
-    def _reject(self, table: Table, records: list[Any]) -> None:
-        rejects = self._tables["rejects", False]
-        rows = [rejects.row(reject, 0) for reject in self._conflicts.rejects(table.layout, records)]
-        self._connection.executemany(rejects.insert, rows)
+    def _reject(self, rejects: Sequence[Reject]) -> None:
+        table = self._tables["rejects", False]
+        self._connection.executemany(table.insert, self._rows(table, rejects))
+
+    def _rows(self, table: Table, records: Sequence[Any]) -> list[list[Any]]:
+        return [table.row(record, self._number(record, table)) for record in records]
+
+    def _misfit(self, record: Any) -> str | None:
+        """Try one record and leave no trace; return what is wrong with it."""
+        ((name, batch),) = grouped([record])
+        table = self._tables[name]
+        try:
+            with suppress(_Undo), self._transaction():
+                self._connection.executemany(table.insert, self._rows(table, batch))
+                raise _Undo
+        except _UNSTORABLE as exc:
+            return str(exc)
+        return None
 
 
 def _selected(table: Table, span: Span, position: tuple[Any, ...] | None, *, descending: bool) -> list[Clause]:

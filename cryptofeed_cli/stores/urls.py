@@ -16,6 +16,14 @@ def redact(url: str) -> str:
     return hide_secrets(escape(url))
 
 
+def identity(url: str) -> str:
+    """Return what tells one store from another: the URL as it may be shown, a file by its whole path.
+
+    Without the password, so that a new password does not make it another store, and whoever reads it learns nothing.
+    """
+    return f"sqlite:///{sqlite_path(url).resolve()}" if scheme(url) == "sqlite" else redact(url)
+
+
 def scheme(url: str) -> str:
     """Return ``sqlite``, ``mongodb`` or ``mongodb+srv``; raise `StoreUrlInvalid` for any other URL."""
     name, separator, _ = url.partition("://")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from types import MappingProxyType
 from typing import Any
@@ -14,7 +14,7 @@ from cryptofeed_cli.book import Book
 from cryptofeed_cli.chain import Chain, Link
 from cryptofeed_cli.clock import Moment
 from cryptofeed_cli.gaps import Ledger
-from cryptofeed_cli.types import BookUpdate, Fault, Gap, GapKind, OrderBook
+from cryptofeed_cli.types import KIND_OF, BookUpdate, Fault, Gap, GapKind, OrderBook
 
 CHECKPOINT_MS = 300_000
 """A full book at least this often, so that any book costs minutes of data."""
@@ -55,12 +55,16 @@ class BookStream:
         self._book = Book()
         self._chain = Chain()
         self._gaps: list[str] = []
+        self._begun: int | None = None
+        """Exchange time of the first book of this run."""
         self._time: int | None = None
         """Exchange time, as far as it was told."""
         self._unsampled = False
         """The book changed since the last sample."""
         self._unsaved = False
         """The book changed since the last snapshot or checkpoint."""
+        self._refused = False
+        """What was published last is not stored."""
         self._buffer: deque[BookUpdate] = deque(maxlen=BUFFERED)
         self.last: BookUpdate | None = None
         self.heard = 0
@@ -75,19 +79,21 @@ class BookStream:
         return self._chain.last is not None
 
     def resume(self, times: Mapping[str, int], outages: Mapping[str, Gap], now: Moment) -> None:
-        """Go on where an earlier run ended: at the last times stored, or in outages that it recorded, by channel."""
+        """Go on where an earlier run ended: at the last times stored, or in outages that it recorded, by channel.
+
+        It may be told late: then what was missed ends at the first book of this run.
+        """
+        before, self._gaps = self._gaps, []
         for channel in self._channels:
             outage = outages.get(channel)
             if outage is not None:
                 self._ledger.adopt(outage)
                 self._gaps.append(outage.gap_id)
             elif channel in times:
-                self._gaps.append(
-                    self._ledger.open(
-                        "downtime", self._symbol, channel, fault="us", reason="no recorder was running", at=now.at,
-                        start=times[channel],
-                    )
-                )  # fmt: skip
+                self._opened("downtime", channel, "no recorder was running", times[channel], now)
+        if self._begun is not None:
+            self._end_gaps(self._begun, now)
+        self._gaps += before
 
     def take(self, updates: list[BookUpdate], now: Moment, carriers: Mapping[str, int] = NOBODY) -> None:
         """Follow the chain; publish what is due. ``carriers`` tells by symbol which subscription brings its book."""
@@ -182,13 +188,13 @@ class BookStream:
 
     def _begin(self, snapshot: BookUpdate, now: Moment) -> None:
         last = self.last
-        for gap in self._gaps:
-            if last is not None and _repeats(snapshot, last):
-                self._ledger.amend(gap, now.at, end=last.timestamp, missing=0, status="filled")
-            else:
-                self._ledger.amend(gap, now.at, end=snapshot.timestamp, status="unrecoverable")
-            self._ledger.finish(gap)
-        self._gaps.clear()
+        if last is not None and not self._refused and _repeats(snapshot, last):
+            self._end_gaps(last.timestamp, now, lost=False)
+        else:
+            self._end_gaps(snapshot.timestamp, now)
+        self._refused = False
+        if last is None:
+            self._begun = snapshot.timestamp
         self._buffer.clear()
         self._pass(snapshot.timestamp)
         self._book.replace(snapshot.bids, snapshot.asks)
@@ -198,6 +204,13 @@ class BookStream:
             self._emit(snapshot)
         if self._sampled and not self._sampling.interval_ms:
             self._sample()
+
+    def _end_gaps(self, end: int | None, now: Moment, *, lost: bool = True) -> None:
+        outcome: dict[str, Any] = {"status": "unrecoverable"} if lost else {"status": "filled", "missing": 0}
+        for gap in self._gaps:
+            self._ledger.amend(gap, now.at, end=end, **outcome)
+            self._ledger.finish(gap)
+        self._gaps.clear()
 
     def _pass(self, timestamp: int | None) -> None:
         """The exchange's time has come to ``timestamp``: publish what its passing makes due."""
@@ -272,6 +285,32 @@ class BookStream:
     def narrow(self, now: Moment) -> None:
         """One of several connections that carry this stream is gone."""
         self._chain.hasten(now.monotonic)
+
+    def retract(self, refused: Sequence[Any], durable: Mapping[str, int], reason: str, now: Moment) -> None:
+        """Note that nothing is stored any more, and ``refused`` was not: the book is lost until the next snapshot.
+
+        ``durable`` is how far this symbol is stored, by kind.
+        """
+        self.check(now, final=True)
+        self._chain.break_off()
+        self._buffer.clear()
+        self._unsampled = self._unsaved = False
+        self._refused = self._refused or bool(refused)
+        if self.last is None:
+            return
+        known = [gap for gap in map(self._ledger.find, self._gaps) if gap is not None]
+        for gap in known if refused else ():
+            start = durable.get(gap.channel, gap.start)
+            self._ledger.amend(gap.gap_id, now.at, kind="writer", fault="us", reason=reason, start=start)
+        for channel in self._channels if not self._gaps else ():
+            times = [one.timestamp for one in refused if KIND_OF[type(one)].name == channel]
+            start = durable.get(channel, min(times, default=self.last.timestamp))
+            self._opened("writer", channel, reason, start, now)
+
+    def _opened(self, kind: GapKind, channel: str, reason: str, start: int | None, now: Moment) -> None:
+        self._gaps.append(
+            self._ledger.open(kind, self._symbol, channel, fault="us", reason=reason, at=now.at, start=start)
+        )
 
     def check(self, now: Moment, *, final: bool = False) -> bool:
         """Break the chain if an update waited too long for what it follows; return whether a snapshot is needed."""

@@ -11,6 +11,7 @@ from cryptofeed_cli.gaps import Ledger
 from cryptofeed_cli.streams.books import BookStream, Sampling
 from cryptofeed_cli.streams.tickers import TickerStream
 from cryptofeed_cli.streams.trades import Look, TradeStream, Want
+from cryptofeed_cli.types import KIND_OF, MarketRecord
 
 Stream = TradeStream | TickerStream | BookStream
 
@@ -80,6 +81,25 @@ class Streams:
     def has_left(self, symbol: str) -> bool:
         """Tell whether a symbol was followed, and is no more."""
         return symbol in self._left
+
+    def retract(
+        self, refused: Iterable[MarketRecord], durable: Mapping[tuple[str, str], int], reason: str, now: Moment
+    ) -> None:
+        """Note that nothing is stored any more, and ``refused`` was not.
+
+        ``durable`` is the exchange time of the last record that is stored, by kind and symbol.
+        """
+        given_back: dict[tuple[str, str], list[Any]] = {}
+        for record in refused:
+            given_back.setdefault((KIND_OF[type(record)].name, record.symbol), []).append(record)
+        members: tuple[tuple[tuple[str, ...], Mapping[str, Any]], ...] = (
+            (("trades",), self.trades), (("tickers",), self.tickers), (("orderbooks", "book_updates"), self.books)
+        )  # fmt: skip
+        for kinds, streams in members:
+            for symbol, stream in streams.items():
+                own = [one for kind in kinds for one in given_back.get((kind, symbol), ())]
+                known = {kind: durable[kind, symbol] for kind in kinds if (kind, symbol) in durable}
+                stream.retract(own, known, reason, now)
 
     def of(self, topic: Topic) -> Stream | None:
         """Return the stream that a topic feeds."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from cryptofeed_cli.clock import Moment
@@ -18,12 +18,27 @@ class TickerStream:
         self._outage: str | None = None
         self._time: int | None = None
         """Exchange time of the last ticker, also of one that an earlier run stored."""
+        self._begun: int | None = None
+        """Exchange time of the first ticker of this run."""
         self.last: Ticker | None = None
         self.heard = 0
         """Monotonic time of the last ticker."""
 
     def resume(self, timestamp: int, outage: Gap | None, now: Moment) -> None:
-        """Go on where an earlier run ended: at ``timestamp``, or in an outage that it recorded."""
+        """Go on where an earlier run ended: at ``timestamp``, or in an outage that it recorded.
+
+        It may be told late: then what was missed ends at the first ticker of this run.
+        """
+        if self.last is not None:
+            if outage is not None:
+                self._ledger.adopt(outage)
+            identity = outage.gap_id if outage is not None else self._ledger.open(
+                "downtime", self._symbol, "tickers", fault="us", reason="no recorder was running", at=now.at,
+                start=timestamp,
+            )  # fmt: skip
+            self._ledger.amend(identity, now.at, end=self._begun, status="unrecoverable")
+            self._ledger.finish(identity)
+            return
         self._time = timestamp
         if outage is None:
             self.interrupt("downtime", "us", "no recorder was running", now)
@@ -37,6 +52,8 @@ class TickerStream:
         for ticker in tickers:
             if self._outage is not None:
                 self._end_outage(self._outage, ticker, now)
+            if self._begun is None:
+                self._begun = ticker.timestamp
             self._emit(ticker)
         if tickers:
             self.last = tickers[-1]
@@ -56,3 +73,18 @@ class TickerStream:
             self._outage = self._ledger.open(
                 kind, self._symbol, "tickers", fault=fault, reason=reason, at=now.at, start=self._time
             )
+
+    def retract(self, refused: Sequence[Ticker], durable: Mapping[str, int], reason: str, now: Moment) -> None:
+        """Note that nothing is stored any more, and ``refused`` was not; ``durable`` is how far this symbol is."""
+        if self._time is None:
+            return
+        times = [ticker.timestamp for ticker in refused if ticker.timestamp is not None]
+        start = durable.get("tickers", min(times, default=self._time))
+        if refused:
+            self._time = durable.get("tickers")
+        if self._outage is None:
+            self._outage = self._ledger.open(
+                "writer", self._symbol, "tickers", fault="us", reason=reason, at=now.at, start=start
+            )
+        elif refused:
+            self._ledger.amend(self._outage, now.at, kind="writer", fault="us", reason=reason, start=start)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from cryptofeed_cli.clock import MILLISECOND, Moment
 from cryptofeed_cli.exchanges.base import Fold
 from cryptofeed_cli.gaps import Ledger
-from cryptofeed_cli.ids import Hole, TradeIds, Unnamed, complement
+from cryptofeed_cli.ids import Hole, TradeIds, Unnamed, outside, ranges_of
 from cryptofeed_cli.types import Fault, Gap, GapKind, Trade
 
 IMPLAUSIBLE_RATE = 10_000
@@ -45,7 +45,11 @@ class TradeStream:
         self._symbol, self._ledger, self._emit, self._grace = symbol, ledger, emit, grace
         self._want, self._limit, self._look = want, limit, look
         self._ids = TradeIds()
+        self._first: tuple[int, int | None] | None = None
+        """The first id that came, and its exchange time; None: none came yet."""
         self._outage: str | None = None
+        self._retracted: list[tuple[int, int]] = []
+        """Ids that came and were not stored: the outage's, with those that are missed in it."""
         self.last: Trade | None = None
         self.heard = 0
         """Monotonic time of the last push."""
@@ -57,13 +61,47 @@ class TradeStream:
         return self._outage is not None
 
     def resume(self, last_id: int, timestamp: int | None, outage: Gap | None, now: Moment) -> None:
-        """Go on where an earlier run ended: after ``last_id``, or in an outage that it recorded."""
+        """Go on where an earlier run ended: after ``last_id``, or in an outage that it recorded.
+
+        It may be told late: then what was missed ends at the first trade of this run.
+        """
+        if self._first is not None:
+            self._bridge(last_id, timestamp, outage, self._first, now)
+            return
         self._ids.next, self._ids.timestamp = last_id + 1, timestamp
         if outage is None:
             self.interrupt("downtime", "us", "no recorder was running", now)
         else:
             self._ledger.adopt(outage)
             self._outage = outage.gap_id
+
+    def _bridge(
+        self, last_id: int, timestamp: int | None, outage: Gap | None, first: tuple[int, int | None], now: Moment
+    ) -> None:
+        if outage is not None:
+            self._ledger.adopt(outage)
+        missed = Unnamed(last_id + 1, first[0] - 1, timestamp, first[1], unattended=True)
+        self._miss_unattended(missed, now, None if outage is None else outage.gap_id)
+
+    def miss(self, missed: Unnamed, now: Moment) -> None:
+        """Take note of ids that earlier runs passed over and did not name: they are named and filled."""
+        if missed.unattended:
+            self._miss_unattended(missed, now)
+            return
+        ranges = [(missed.first, missed.last)]
+        self._ids.holes.append(Hole(ranges, missed.start, missed.end, now.monotonic - self._grace))
+        self.check(now)
+
+    def _miss_unattended(self, missed: Unnamed, now: Moment, identity: str | None = None) -> None:
+        first, last, start, end, _ = missed
+        identity = identity or self._ledger.open(
+            "downtime", self._symbol, "trades", fault="us", reason="no recorder was running", at=now.at, start=start
+        )
+        hole = None
+        if first <= last:
+            hole = Hole([(first, last)], start, end, now.monotonic)
+            self._ids.holes.append(hole)
+        self._settle(identity, hole, end, now)
 
     def adopt(self, gap: Gap, ranges: Sequence[tuple[int, int]], now: Moment) -> None:
         """Go on filling a gap of an earlier run, of which ``ranges`` are missing still, or leave it for later."""
@@ -77,12 +115,6 @@ class TradeStream:
         elif hole.ranges:
             self._ids.holes.append(hole)
             self._ask(hole)
-
-    def miss(self, holes: Iterable[Unnamed], now: Moment) -> None:
-        """Take note of ids that an earlier run passed over and did not name: they are named and filled."""
-        for one in holes:
-            self._ids.holes.append(Hole([(one.first, one.last)], one.start, one.end, now.monotonic - self._grace))
-        self.check(now)
 
     def take(self, trades: list[Trade], now: Moment, _carriers: object = None) -> None:
         """Check the continuity of single fills and pass them on, duplicates too: the store knows them for sure."""
@@ -129,7 +161,7 @@ class TradeStream:
         """Take note of which ids of ``first..last`` the store lacks, and ask for those."""
         holes = [hole for hole in self._ids.holes if hole.ranges[0][0] <= last and first <= hole.ranges[-1][1]]
         held: Counter[str | None] = Counter()
-        for low, high in complement(first, last, missing):
+        for low, high in outside([(first, last)], missing):
             for hole, count in self._ids.reclaim(low, high):
                 held[hole.gap_id] += count
         for hole in holes:
@@ -162,6 +194,25 @@ class TradeStream:
                 kind, self._symbol, "trades", fault=fault, reason=reason, at=now.at, start=self._ids.timestamp
             )
 
+    def retract(self, refused: Sequence[Trade], durable: Mapping[str, int], reason: str, now: Moment) -> None:
+        """Note that nothing is stored any more: what was refused is missing, with all that follows until trades come.
+
+        ``durable`` is how far this symbol is stored, by kind.
+        """
+        if self._ids.next is None:
+            return
+        self.check(now, final=True)
+        times = [trade.timestamp for trade in refused if trade.timestamp is not None]
+        times += [durable["trades"]] if "trades" in durable else [] if times else [self._ids.timestamp or 0]
+        start = min(times)
+        if self._outage is None:
+            self._outage = self._ledger.open(
+                "writer", self._symbol, "trades", fault="us", reason=reason, at=now.at, start=start
+            )
+        elif refused:
+            self._ledger.amend(self._outage, now.at, kind="writer", fault="us", reason=reason, start=start)
+        self._retracted = ranges_of(int(trade.trade_id) for trade in refused)
+
     def check(self, now: Moment, *, final: bool = False) -> None:
         """Record the holes that stayed open for longer than the grace, or all of them when nothing will follow."""
         for hole in [hole for hole in self._ids.holes if hole.gap_id is None]:
@@ -180,6 +231,8 @@ class TradeStream:
         if self._is_renumbered(first, last, timestamp):
             self._begin_anew(first, timestamp, now)
         known = self._ids.next
+        if self._first is None and known is None:
+            self._first = (first, timestamp)
         if self._ids.is_full:
             self.check(now, final=True)
         hole = self._ids.arrive(first, last, timestamp, now.monotonic)
@@ -222,6 +275,18 @@ class TradeStream:
     def _end_outage(self, outage: str, hole: Hole | None, timestamp: int | None, now: Moment) -> None:
         """Trades are back: the outage covers what was missed between the last one before and the first one after."""
         self._outage = None
+        if self._retracted:
+            gap = self._ledger.find(outage)
+            if hole is not None:
+                self._ids.holes.remove(hole)
+            ranges = self._retracted if hole is None else _joined(self._retracted, hole.ranges)
+            hole = Hole(ranges, None if gap is None else gap.start, timestamp, now.monotonic)
+            self._ids.holes.append(hole)
+            self._retracted = []
+        self._settle(outage, hole, timestamp, now)
+
+    def _settle(self, outage: str, hole: Hole | None, timestamp: int | None, now: Moment) -> None:
+        """Record what an outage came to: nothing, or a hole that can be filled or cannot."""
         if hole is None:
             self._ledger.amend(outage, now.at, end=timestamp, missing=0, status="filled")
             self._ledger.finish(outage)
@@ -264,6 +329,13 @@ class TradeStream:
 
 _FELL_BACK = "the ids fell back: they were renumbered and are not comparable"
 _RENUMBERED = "the ids jumped further than trades can come: they are not comparable"
+
+
+def _joined(before: list[tuple[int, int]], after: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Put ranges that follow others behind them, as one where they touch."""
+    if before[-1][1] + 1 != after[0][0]:
+        return [*before, *after]
+    return [*before[:-1], (before[-1][0], after[0][1]), *after[1:]]
 
 
 def _is_plausible(hole: Hole) -> bool:

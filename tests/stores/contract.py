@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import random
+import time
 from threading import Thread
 from typing import Any
 
 import msgspec
 import pytest
 
-from cryptofeed_cli.clock import HOUR, MILLISECOND
-from cryptofeed_cli.errors import StoreRefused
+from cryptofeed_cli.clock import HOUR, MILLISECOND, SECOND
 from cryptofeed_cli.stores.base import Series, Span, Store, Tally, Written
 from cryptofeed_cli.types import KIND_OF, KINDS, MarketRecord, Record
 from tests.stores.records import MARKET, NOON, SAMPLES, sample, trade, update
@@ -417,13 +417,6 @@ class StoreContract:
 
         assert done == [Written(inserted=1)]
 
-    @pytest.mark.parametrize("change", [{"price": "\ud800"}, {"received_at": 2**63}], ids=["no text", "too large"])
-    def test_a_value_that_no_database_holds_is_refused(self, store: Store, change: dict[str, Any]) -> None:
-        with pytest.raises(StoreRefused, match="a value cannot be stored"):
-            store.write([trade(1, **change)])
-
-        assert store.write([trade(1)]) == Written(inserted=1)
-
     def test_text_of_any_script_and_control_characters_survive(self, store: Store) -> None:
         odd = trade(1, price="1\0 '\";--\n\x1b[31m", size="\u202e\u0663\U0001d7d9", symbol="$.:'\U0001f701")
 
@@ -434,3 +427,37 @@ class StoreContract:
     def test_closing_twice_does_nothing(self, store: Store) -> None:
         store.close()
         store.close()
+
+
+class ServedContract(StoreContract):
+    """And what only a real database can show."""
+
+    @pytest.mark.parametrize(
+        "unstorable",
+        [
+            trade(7, price="\ud800"),
+            trade(7, received_at=2**63),
+            trade(7, symbol="\udfff"),
+            sample("gaps", gap_id="g", missing=2**64),
+            sample("orderbooks", sequence=2**63),
+            sample("runs", run_id="\ud800"),
+        ],
+        ids=["no text", "too large", "no symbol", "gap", "book", "run"],
+    )
+    def test_what_no_database_holds_is_kept_as_a_reject_and_all_else_is_stored(
+        self, store: Store, unstorable: Any
+    ) -> None:
+        batch = [trade(1), sample("gaps"), unstorable, trade(2), trade(2)]
+
+        assert store.write(batch) == Written(inserted=3, duplicates=1, refused=1)
+        assert stored(store, "trades") == [trade(1), trade(2)]
+        assert stored(store, "gaps") == [sample("gaps")]
+        (reject,) = stored(store, "rejects")
+        assert reject.reason.startswith("cannot be stored: ")
+        assert reject.channel == KIND_OF[type(unstorable)].name
+
+        assert store.write([unstorable]) == Written(refused=1)
+        assert stored(store, "rejects") == [reject]
+
+    def test_its_clock_is_about_ours(self, store: Store) -> None:
+        assert abs(store.now() - time.time_ns()) < 60 * SECOND

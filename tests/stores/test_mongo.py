@@ -27,7 +27,7 @@ from cryptofeed_cli.stores.mongo_filters import passages
 from cryptofeed_cli.stores.mongo_schema import META, VERSION, VERSION_ID, Update
 from cryptofeed_cli.types import KINDS
 from tests.mongod import Mongod, MongodMissing
-from tests.stores.contract import StoreContract
+from tests.stores.contract import ServedContract, StoreContract
 from tests.stores.records import NOON, realistic_trades, sample, trade
 
 TRADES = KINDS["trades"]
@@ -43,7 +43,7 @@ def store(mongo_url: str) -> Iterator[MongoStore]:
     opened.close()
 
 
-class TestMongo(StoreContract):
+class TestMongo(ServedContract):
     @pytest.fixture
     def store(self, mongo_url: str) -> Iterator[Store]:
         opened = open_store(mongo_url, writable=True)
@@ -410,10 +410,59 @@ def test_a_document_the_server_will_not_take_is_refused_and_the_others_stay(stor
     store.write([trade(1)])
     store._database.command("collMod", "trades", validator={"price": {"$ne": "666"}})
 
-    with pytest.raises(StoreRefused, match="Document failed validation"):
-        store.write([trade(1), trade(2), trade(3, price="666")])
+    assert store.write([trade(1), trade(2), trade(3, price="666")]) == Written(1, 1, 0, 1)
 
     assert list(store.scan(TRADES, BTC)) == [trade(1), trade(2)]
+    (reject,) = store.scan(KINDS["rejects"])
+    assert "Document failed validation" in reject.reason
+    assert '"trade_id":"3"' in reject.frame
+
+
+def test_a_document_that_is_too_large_is_refused_and_enough_of_it_kept(store: MongoStore) -> None:
+    large = sample("rejects", frame="x" * (17 << 20), reject_id="large")
+
+    assert store.write([trade(1), large]) == Written(inserted=1, refused=1)
+
+    (reject,) = store.scan(KINDS["rejects"])
+    assert "bytes are more than the 16,777,216 of a document" in reject.reason
+    assert len(reject.frame) == 1 << 20
+
+
+class Flaky:
+    """A collection of which some documents fail for a while."""
+
+    def __init__(self, collection: Any, failing: set[str], times: int) -> None:
+        self._collection, self._failing, self._times = collection, failing, times
+        self.sent: list[int] = []
+
+    def insert_many(self, documents: list[Any], **options: Any) -> None:
+        self.sent.append(len(documents))
+        self._times -= 1
+        bad = [place for place, one in enumerate(documents) if one["_id"] in self._failing and self._times >= 0]
+        good = [one for place, one in enumerate(documents) if place not in bad]
+        if good:
+            self._collection.insert_many(good, **options)
+        if bad:
+            told = [{"index": place, "code": 11602, "errmsg": "interrupted"} for place in bad]
+            raise pymongo.errors.BulkWriteError({"writeErrors": told})
+
+
+@pytest.mark.parametrize("times", [2, 3], ids=["passes", "stays"])
+def test_of_a_batch_that_failed_in_part_only_that_part_is_sent_again(
+    store: MongoStore, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    batch = [trade(number) for number in range(100)]
+    failing = {store._documents["trades", False].identity(one) for one in batch[10:20]}
+    flaky = Flaky(store._collection(store._layouts["trades", False]), failing, times)
+    monkeypatch.setattr(store, "_collection", lambda _: flaky)
+
+    if times == 2:
+        assert store.write(batch) == Written(inserted=100)
+    else:
+        with pytest.raises(StoreUnreachable, match="interrupted"):
+            store.write(batch)
+
+    assert flaky.sent == [100, 10, 10]
 
 
 def test_what_was_acknowledged_survives_a_killed_server_and_the_batch_is_written_again_whole(tmp_path: Path) -> None:

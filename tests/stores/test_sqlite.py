@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from cryptofeed_cli.errors import StoreError, StoreRefused, StoreTooNew, StoreUnreachable
+from cryptofeed_cli.errors import StoreBusy, StoreError, StoreRefused, StoreTooNew, StoreUnreachable
 from cryptofeed_cli.stores import open_store, sqlite_schema
 from cryptofeed_cli.stores.base import Series, Store, Written
 from cryptofeed_cli.stores.sqlite import SqliteStore
 from cryptofeed_cli.stores.sqlite_file import in_our_words, network_filesystem, open_file
 from cryptofeed_cli.types import KINDS
-from tests.stores.contract import StoreContract
+from tests.stores.contract import ServedContract
 from tests.stores.records import NOON, realistic_trades, trade
 
 TRADES = KINDS["trades"]
@@ -38,7 +38,7 @@ def store(path: Path) -> Iterator[SqliteStore]:
     opened.close()
 
 
-class TestSqlite(StoreContract):
+class TestSqlite(ServedContract):
     @pytest.fixture
     def store(self, tmp_path: Path) -> Iterator[Store]:
         opened = open_store(url_of(tmp_path / "contract.db"), writable=True)
@@ -351,3 +351,22 @@ def test_a_trade_takes_at_most_125_bytes(path: Path) -> None:
             store.write(trades[first : first + 2000])
 
     assert path.stat().st_size / len(trades) <= 125
+
+
+# One recorder a file
+
+
+def test_a_second_recorder_is_refused_by_name_and_everybody_else_is_welcome(tmp_path: Path) -> None:
+    path = tmp_path / "market.db"
+    linked = tmp_path / "linked.db"
+    with closing(open_store(url_of(path), writable=True, recorder="desk (pid 7)")) as store:
+        store.write([trade(1)])
+        linked.symlink_to(path)
+        for name in (path, linked):
+            with pytest.raises(StoreBusy, match=r"desk \(pid 7\) records into it; stop that, or name another store"):
+                open_store(url_of(name), writable=True, recorder="other")
+        with closing(open_store(url_of(path), writable=True)) as importer:
+            importer.write([trade(2)])
+        with closing(open_store(url_of(path), writable=False)) as reader:
+            assert list(reader.scan(TRADES, BTC)) == [trade(1), trade(2)]
+    open_store(url_of(path), writable=True, recorder="other").close()

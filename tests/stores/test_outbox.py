@@ -1,0 +1,385 @@
+"""The outbox: order, durability and bounds on a real file, and what becomes of a file that is torn or not ours."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cryptofeed_cli.errors import OutboxBusy, OutboxDamaged, OutboxRefused, StoreTooNew
+from cryptofeed_cli.stores.outbox import Backlog, Batch, Outbox, inspect, open_outbox, replace_damaged
+from cryptofeed_cli.stores.outbox_file import VERSION, pack, unpack
+from cryptofeed_cli.stores.places import Places, outboxes, places
+from cryptofeed_cli.types import KINDS, Record
+from tests.processes import wait_until
+from tests.stores.records import SAMPLES, records, sample, trade
+
+LIMIT = 100 << 20
+ALL = (10**9, 10**9)
+"""As much as there is."""
+
+
+def opened(where: Places, limit: int = LIMIT) -> Outbox:
+    return open_outbox(where, "tests", limit)
+
+
+@pytest.fixture
+def where(tmp_path: Path) -> Places:
+    return places(tmp_path, "desk")
+
+
+@pytest.fixture
+def outbox(where: Places) -> Iterator[Outbox]:
+    with closing(opened(where)) as outbox:
+        yield outbox
+
+
+def batches(count: int, size: int = 10, first: int = 0) -> list[list[Record]]:
+    return [[trade(first + number * size + place) for place in range(size)] for number in range(count)]
+
+
+def fill(outbox: Outbox, several: list[list[Record]]) -> list[int]:
+    return [outbox.append(batch, 1000 + place) for place, batch in enumerate(several)]
+
+
+def flat(several: list[list[Record]]) -> list[Record]:
+    return [record for batch in several for record in batch]
+
+
+def emptied(outbox: Outbox, most: int = 10**9, found: list[Record] | None = None) -> list[Record]:
+    found = [] if found is None else found
+    while (batch := outbox.peek(most, 10**9)) is not None:
+        found += batch.records
+        outbox.remove(batch.number)
+    return found
+
+
+# What comes out
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_record_comes_out_as_it_went_in(outbox: Outbox, kind: str) -> None:
+    outbox.append([SAMPLES[kind]], 1)
+
+    assert emptied(outbox) == [SAMPLES[kind]]
+
+
+@given(st.lists(st.one_of([records(kind) for kind in KINDS]), max_size=5))
+def test_any_records_survive_their_way_through_bytes_in_order_within_their_kind(some: list[Record]) -> None:
+    _, _, contents = pack(some)
+    back = unpack(Path("x"), contents)
+
+    for kind in KINDS.values():
+        assert [one for one in back if type(one) is kind.record] == [one for one in some if type(one) is kind.record]
+    assert len(back) == len(some)
+
+
+def test_what_no_bytes_can_hold_waits_as_a_reject(outbox: Outbox) -> None:
+    outbox.append([trade(1), sample("orderbooks", sequence=2**70), trade(2, price="\ud800")], 1)
+
+    good, *rejects = emptied(outbox)
+
+    assert good == trade(1)
+    assert [(one.channel, one.symbol) for one in rejects] == [("orderbooks", "BTC-USDT"), ("trades", "BTC-USDT")]
+    assert all(one.reason.startswith("cannot be stored: ") for one in rejects)
+    assert str(2**70) in rejects[0].frame
+
+
+def test_batches_come_out_in_order_and_small_ones_together(outbox: Outbox) -> None:
+    several = batches(25)
+    fill(outbox, several)
+
+    first = outbox.peek(100, 10**9)
+    assert first is not None
+    assert first.records == flat(several[:10])
+    outbox.remove(first.number)
+
+    assert emptied(outbox, 70) == flat(several[10:])
+
+
+def test_a_batch_larger_than_asked_for_comes_out_whole_and_alone(outbox: Outbox) -> None:
+    several = batches(3, size=50)
+    fill(outbox, several)
+
+    assert [outbox.peek(10, 10**9), outbox.peek(10**9, 10)] == [Batch(1, several[0], False)] * 2
+
+
+def test_peeking_removes_nothing(outbox: Outbox) -> None:
+    fill(outbox, batches(3))
+
+    assert outbox.peek(*ALL) == outbox.peek(*ALL)
+    assert outbox.backlog.records == 30
+
+
+def test_one_batch_may_be_forgotten_out_of_turn(outbox: Outbox) -> None:
+    several = batches(3)
+    numbers = fill(outbox, several)
+    outbox.discard(numbers[1])
+
+    assert emptied(outbox) == flat([several[0], several[2]])
+
+
+def test_an_empty_one_has_nothing(outbox: Outbox) -> None:
+    assert outbox.peek(*ALL) is None
+    assert outbox.backlog == Backlog()
+
+
+# What is told
+
+
+def test_it_tells_how_much_waits_since_when_and_for_whom(outbox: Outbox) -> None:
+    outbox.bind("mongodb://host/market")
+    numbers = fill(outbox, batches(3))
+    full = outbox.backlog
+    assert (full.records, full.since, full.store) == (30, 1000, "mongodb://host/market")
+    assert full.bytes > 0
+
+    outbox.remove(numbers[0])
+    assert (outbox.backlog.records, outbox.backlog.since) == (20, 1001)
+
+    emptied(outbox)
+    assert outbox.backlog == Backlog(store="mongodb://host/market")
+
+
+def test_others_may_look_at_it_while_it_is_in_use(outbox: Outbox) -> None:
+    outbox.bind("sqlite:////m.db")
+    fill(outbox, batches(3))
+
+    seen = inspect(outbox.path)
+
+    assert (seen.records, seen.since, seen.store) == (30, 1000, "sqlite:////m.db")
+    assert outboxes(outbox.path.parent) == [outbox.path]
+
+
+@pytest.mark.parametrize("name", ["desk", "host-market.1", "a/b", "..", ".hidden", "ü b", "x" * 300, "", "\udc80"])
+def test_every_name_has_files_of_its_own_in_the_directory(tmp_path: Path, name: str) -> None:
+    found = places(tmp_path, name)
+    others = [places(tmp_path, other) for other in ("a-b", "-.", "-hidden", "x" * 299)]
+
+    assert {path.parent for path in found} == {tmp_path}
+    assert not {*found} & {path for other in others for path in other}
+    found.outbox.touch()
+    assert outboxes(tmp_path) == [found.outbox]
+
+
+# Bounds
+
+
+def test_it_takes_no_more_than_its_limit_and_keeps_what_it_has(where: Places) -> None:
+    limit = 400_000
+    taken: list[list[Record]] = []
+    with closing(opened(where, limit)) as outbox:
+        with pytest.raises(OutboxRefused, match="outbox_max"):  # noqa: PT012
+            for number in range(10_000):
+                batch: list[Record] = [sample("rejects", frame=os.urandom(5000).hex(), reject_id=str(number))]
+                outbox.append(batch, 1)
+                taken.append(batch)
+
+        assert len(taken) > 10
+        assert outbox.backlog.bytes <= limit
+        assert outbox.path.stat().st_size <= limit
+        first = outbox.peek(1, 1)
+        assert first is not None
+        outbox.remove(first.number)
+        outbox.append(batch, 1)
+        assert emptied(outbox, 1) == flat([*taken[1:], batch])
+
+
+def test_the_file_shrinks_again_when_it_is_empty(outbox: Outbox) -> None:
+    fill(outbox, [[sample("rejects", frame=os.urandom(5000).hex(), reject_id=str(one))] for one in range(200)])
+    wal = outbox.path.with_name(f"{outbox.path.name}-wal")
+    assert outbox.path.stat().st_size + wal.stat().st_size > 10 * 100_000
+
+    emptied(outbox)
+
+    assert outbox.path.stat().st_size + wal.stat().st_size <= 10 * 4096
+
+
+# Restarts
+
+
+def test_what_an_earlier_run_left_comes_first_and_apart(where: Places) -> None:
+    before, after = batches(3), batches(2, first=100)
+    with closing(opened(where)) as outbox:
+        fill(outbox, before)
+    with closing(opened(where)) as outbox:
+        assert outbox.inherits
+        fill(outbox, after)
+
+        left = outbox.peek(*ALL)
+        assert left is not None
+        assert (left.records, left.inherited) == (flat(before), True)
+        outbox.remove(left.number)
+        assert not outbox.inherits
+        ours = outbox.peek(*ALL)
+        assert ours is not None
+        assert (ours.records, ours.inherited) == (flat(after), False)
+
+
+def test_numbers_are_never_used_twice(where: Places) -> None:
+    with closing(opened(where)) as outbox:
+        (first, second) = fill(outbox, batches(2))
+        emptied(outbox)
+    with closing(opened(where)) as outbox:
+        assert not outbox.inherits
+        assert first < second < outbox.append([trade(1)], 1)
+
+
+CHILD = """
+import sys
+from pathlib import Path
+from cryptofeed_cli.stores.outbox import open_outbox
+from cryptofeed_cli.stores.places import places
+from tests.stores.records import trade
+outbox = open_outbox(places(Path(sys.argv[1]), "desk"), "child", 1 << 30)
+number = 0
+while True:
+    outbox.append([trade(number * 10 + place) for place in range(10)], 1)
+    number += 1
+    print(number, flush=True)
+"""
+
+
+def test_a_kill_loses_nothing_that_was_taken(where: Places) -> None:
+    for _ in range(3):
+        where.outbox.unlink(missing_ok=True)
+        command = [sys.executable, "-c", CHILD, str(where.outbox.parent)]
+        root = Path(__file__).parents[2]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=root) as child:
+            assert child.stdout is not None
+            taken = [child.stdout.readline() for _ in range(20)]
+            child.send_signal(signal.SIGKILL)
+            taken += child.stdout.readlines()
+        told = len([line for line in taken if line.endswith(b"\n")])
+
+        with closing(opened(where)) as outbox:
+            found = emptied(outbox)
+        assert len(found) in (10 * told, 10 * told + 10)  # the last one may have been taken and not told
+        assert found == flat(batches(len(found) // 10))
+
+
+def test_two_recorders_of_one_name_exclude_each_other(where: Places, outbox: Outbox) -> None:
+    with pytest.raises(OutboxBusy, match="held by tests; stop it, or give this one another --name"):
+        opened(where)
+    outbox.close()
+    opened(where).close()
+
+
+# Damage
+
+
+def test_an_outbox_of_a_newer_version_is_refused_untouched(where: Places) -> None:
+    opened(where).close()
+    with closing(sqlite3.connect(where.outbox)) as database:
+        database.execute(f"PRAGMA user_version = {VERSION + 1}")
+    before = where.outbox.read_bytes()
+
+    with pytest.raises(StoreTooNew):
+        opened(where)
+    assert where.outbox.read_bytes() == before
+
+
+def damaged(where: Places) -> list[Path]:
+    return sorted(path for path in where.outbox.parent.iterdir() if ".damaged-" in path.name)
+
+
+@pytest.mark.parametrize("content", [b"garbage" * 1000, b"SQLite format 3\0" + b"\xff" * 5000])
+def test_garbage_is_set_aside_and_said_and_nothing_is_refused(
+    where: Places, content: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    where.outbox.write_bytes(content)
+
+    with closing(opened(where)) as outbox:
+        outbox.append([trade(1)], 1)
+        assert emptied(outbox) == [trade(1)]
+    (aside,) = damaged(where)
+    assert aside.read_bytes() == content
+    assert f"set aside as {aside}" in caplog.text
+
+
+def test_a_database_of_another_program_is_set_aside_whole(where: Places) -> None:
+    with closing(sqlite3.connect(where.outbox)) as database:
+        database.execute("PRAGMA application_id = 7")
+        database.execute("CREATE TABLE theirs (x)")
+
+    opened(where).close()
+    with closing(sqlite3.connect(damaged(where)[0])) as database:
+        assert database.execute("SELECT count(*) FROM theirs").fetchone() == (0,)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9, 0.99])
+def test_of_a_truncated_file_what_can_be_read_waits_on(where: Places, share: float) -> None:
+    several: list[list[Record]] = [
+        [sample("rejects", frame=os.urandom(3000).hex(), reject_id=str(one))] for one in range(60)
+    ]
+    with closing(opened(where)) as outbox:
+        fill(outbox, several)
+    size = where.outbox.stat().st_size
+    os.truncate(where.outbox, int(size * share))
+
+    found: list[Record] = []
+    with closing(opened(where)) as outbox:
+        try:
+            emptied(outbox, 1, found)
+        except OutboxDamaged as exc:  # found out only where it is read
+            left = outbox.backlog.records
+            with closing(replace_damaged(outbox, exc)) as fresh:
+                assert fresh.backlog.records < left
+                emptied(fresh, 1, found)
+            assert damaged(where)
+
+    expected = flat(several)
+    assert all(record in expected for record in found)
+    assert len(found) < 60
+    if share == 0.99:
+        assert len(found) > 0
+
+
+def test_a_batch_that_is_torn_inside_is_noticed_and_the_others_wait_on(where: Places) -> None:
+    several = batches(5)
+    with closing(opened(where)) as outbox:
+        numbers = fill(outbox, several)
+    with closing(sqlite3.connect(where.outbox)) as database, database:
+        (contents,) = database.execute("SELECT contents FROM batches WHERE id = ?", (numbers[2],)).fetchone()
+        torn = contents[:-20] + bytes(20)
+        database.execute("UPDATE batches SET contents = ? WHERE id = ?", (torn, numbers[2]))
+
+    with closing(opened(where)) as outbox:
+        with pytest.raises(OutboxDamaged) as caught:
+            outbox.peek(*ALL)
+        fresh = replace_damaged(outbox, caught.value)
+        assert fresh.inherits
+        assert emptied(fresh) == flat([*several[:2], *several[3:]])
+        with pytest.raises(OutboxBusy):
+            opened(where)
+        fresh.close()
+
+
+def test_several_threads_may_use_it_at_once(outbox: Outbox) -> None:
+    from threading import Thread
+
+    several = batches(200)
+    found: list[Record] = []
+
+    def drain() -> None:
+        while len(found) < 2000:
+            batch = outbox.peek(70, 10**9)
+            if batch is not None:
+                found.extend(batch.records)
+                outbox.remove(batch.number)
+
+    drainer = Thread(target=drain, daemon=True)
+    drainer.start()
+    fill(outbox, several)
+    wait_until(lambda: not drainer.is_alive(), "the drainer to see the last record")
+
+    assert found == flat(several)

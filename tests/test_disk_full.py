@@ -1,0 +1,89 @@
+"""A disk that is full, a real one: no crash, little memory, and everything that can be had is had in the end."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from tests.faults import CHANNELS, SYMBOLS, check, finish, recorded_scene, rows
+from tests.processes import environment, run, wait_until
+from tests.test_outages import MOST_GROWTH, live
+
+SIZE = "24m"
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A small disk of the test's own, where this user may mount one."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs", str(disk)], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        pytest.skip(f"no disk can be mounted here: {done.stderr.strip() or 'no mount command'}")
+    yield disk
+    subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+def fill(disk: Path) -> Path:
+    """Leave no room at all."""
+    filler = disk / "filler"
+    with filler.open("wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(bytes(1 << 16))
+    with filler.open("ab", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(b"\0" * 64)
+    return filler
+
+
+@pytest.mark.parametrize("times", [1, pytest.param(3, marks=[pytest.mark.soak, pytest.mark.timeout(400)])])
+def test_trades_are_complete_again_once_there_is_room(tmp_path: Path, disk: Path, times: int) -> None:
+    url = f"sqlite:///{disk}/market.db"
+    with recorded_scene(tmp_path, 31, 60_000, url=url, CRYPTOFEED_DATA_DIR=str(disk)) as (scene, recording, _):
+        pid = recording.process.pid
+        before = live(scene, 1, pid)
+        most = before
+        for number in range(1, times + 1):
+            filler = fill(disk)
+            while recording.said.count("the recording halts") < number:
+                assert recording.process.poll() is None, recording.said
+                most = max(most, live(scene, 0.2, pid))
+            most = max(most, live(scene, 3, pid))
+            size = (disk / "market.db").stat().st_size
+            filler.unlink()
+            wait_until(lambda n=number: recording.said.count("the recording goes on") == n, "the recording to go on")  # type: ignore[misc]
+            scene.server.wait_for("subscribe", channel="trades-all", count=(number + 1) * len(SYMBOLS))
+            scene.server.wait_for("subscribe", channel="books", count=(number + 1) * len(SYMBOLS))
+            scene.go(100)
+            assert (disk / "market.db").stat().st_size >= size
+        finish(scene, recording, url)
+        check(scene, url)
+    assert most - before < MOST_GROWTH
+    gaps = rows(url, "gaps")
+    assert {(gap["symbol"], gap["channel"], gap["kind"], gap["fault"]) for gap in gaps} == {
+        (symbol, channel, "writer", "us") for symbol in SYMBOLS for channel in CHANNELS
+    }
+    assert all(gap["missing"] and gap["status"] == "filled" for gap in gaps if gap["channel"] == "trades")
+
+
+def test_an_outbox_as_large_as_it_may_be_halts_the_recording_and_keeps_what_it_has(tmp_path: Path) -> None:
+    url = "mongodb://127.0.0.1:9/market?serverSelectionTimeoutMS=300"
+    small = {"CRYPTOFEED_STORE_OUTBOX_MAX": "100KiB"}
+    with recorded_scene(tmp_path, 32, 60_000, url=url, away=True, **small) as (scene, recording, _):
+        while "the recording halts" not in recording.said:
+            assert recording.process.poll() is None, recording.said
+            live(scene, 0.2, recording.process.pid)
+        assert "holds as much as outbox_max allows" in recording.said
+        (outbox,) = tmp_path.glob("*.outbox")
+        assert os.stat(outbox).st_size <= 100 << 10
+        assert recording.stop() == 4
+    told = run(["status", "--store", url, "--json"], environment(tmp_path), tmp_path)
+    assert told.returncode == 4
+    assert b'"unreachable"' in told.stdout
