@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from urllib.parse import quote
 
 import msgspec
 
 from cryptofeed_cli.clock import SECOND
-from cryptofeed_cli.exchanges.base import Candle, Capabilities, Maintenance, Message, Topic, Wire
-from cryptofeed_cli.exchanges.okx import answers, frames
+from cryptofeed_cli.exchanges.base import Candle, Capabilities, Maintenance, Message, Showing, Topic, Wire
+from cryptofeed_cli.exchanges.okx import answers, frames, venue
 from cryptofeed_cli.types import BookUpdate, Instrument, Source, Ticker, Trade
 
 CAPABILITIES = Capabilities(
@@ -70,6 +70,15 @@ class Okx:
     def rest_headers(self) -> Mapping[str, str]:
         """What every REST request must carry."""
         return {"x-simulated-trading": "1"} if self._demo else {}
+
+    @property
+    def showing(self) -> Showing:
+        """How it shows its market."""
+        return venue.SHOWING
+
+    def venue(self, instruments: Iterable[Instrument]) -> venue.Venue:
+        """Return its other side, with nothing known but the instruments."""
+        return venue.Venue(instruments)
 
     def parse(self, data: bytes, received_at: int, source: Source) -> Message:
         """Understand one frame; raise `ProtocolError`, and nothing else, where that is impossible."""

@@ -1,0 +1,95 @@
+"""``cryptofeed simulate``: parse, open, call, print."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from enum import StrEnum
+from threading import Event
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cryptofeed_cli.cli.options import Channels, ConfigFile, StoreUrl, binary_stdout, configure
+from cryptofeed_cli.clock import SystemClock, format_duration, parse_duration, parse_time
+from cryptofeed_cli.errors import UsageError
+from cryptofeed_cli.types import KINDS
+
+if TYPE_CHECKING:
+    from cryptofeed_cli.config import Settings
+    from cryptofeed_cli.simulator import Sink, Tap
+
+LOG = logging.getLogger(__name__)
+
+EXAMPLE = "Example: cryptofeed simulate BTC-USDT ETH-USDT --seed 7 --start 2026-11-22 --duration 1h --speed 0"
+
+
+class Format(StrEnum):
+    """What is written."""
+
+    jsonl = "jsonl"
+    okx = "okx"
+
+
+def simulate(
+    ctx: typer.Context,
+    symbols: Annotated[list[str] | None, typer.Argument(metavar="[SYMBOL]...", help="Such as BTC-USDT-SWAP.")] = None,
+    seed: Annotated[int, typer.Option(metavar="N", help="Another number, another market.")] = 1,
+    start: Annotated[str, typer.Option(metavar="T", help="When the market opens, by its own clock.")] = "now",
+    rate: Annotated[
+        int | None, typer.Option(min=1, metavar="X", help="Orders a second, all symbols together; else 100 each.")
+    ] = None,
+    duration: Annotated[str | None, typer.Option(metavar="DURATION", help="How long, by the market's clock.")] = None,
+    speed: Annotated[float, typer.Option(min=0.0, metavar="1|0", help="As time passes, or as fast as it can.")] = 1.0,
+    faults: Annotated[
+        str | None,
+        typer.Option(metavar="SPEC", help="Such as gaps/30s,malformed/1m,disconnects/2m:15s,silence/5m:45s: how often."),
+    ] = None,
+    form: Annotated[Format | None, typer.Option("--format", help="Records, or frames as the exchange sends.")] = None,
+    channels: Channels = None,
+    store: StoreUrl = None,
+    config: ConfigFile = None,
+) -> None:
+    """Make up a market, labelled simulated: to stdout, or into a store. Needs no network."""
+    settings = configure(ctx, config, {"record.symbols": symbols, "record.channels": channels, "store.url": store})
+    if store is not None and form is not None:
+        raise UsageError("--store and --format exclude each other; a store takes records")
+    from cryptofeed_cli.cli.signals import stop_on_signals
+    from cryptofeed_cli.exchanges.okx import Okx
+    from cryptofeed_cli.feeds.simulated import Pace
+    from cryptofeed_cli.simulator import Simulator, make_plan
+
+    clock, stop = SystemClock(), Event()
+    begin = parse_time(start, clock.now())
+    period = None if duration is None else parse_duration(duration)
+    plan = make_plan(settings.record.symbols, seed=seed, start=begin, rate=rate, faults=faults)
+    stop_on_signals(stop)
+    pace = Pace(speed, clock, stop.wait) if speed else None
+    with _output(settings, form, stored=store is not None) as (sink, tap):
+        report = Simulator(plan, Okx(settings.okx.region), settings, sink=sink, tap=tap, pace=pace).run(stop, period)
+    LOG.info(
+        "simulated %s of the market: %s orders, %s frames, %s records",
+        format_duration(report.elapsed), *(f"{n:,}" for n in (report.orders, report.frames, report.records)),
+    )  # fmt: skip
+
+
+@contextmanager
+def _output(settings: Settings, form: Format | None, *, stored: bool) -> Iterator[tuple[Sink | None, Tap | None]]:
+    """Open what takes the records, or the frames."""
+    if stored:
+        from cryptofeed_cli.stores import open_store
+
+        settings.make_data_directory()
+        with closing(open_store(settings.store_url, writable=True)) as opened:
+            yield opened.write, None
+        return
+    from cryptofeed_cli.output import MixedLines
+    from cryptofeed_cli.simulator import data_frames
+
+    out = binary_stdout()
+    if form is Format.okx:
+        yield None, lambda events: out.writelines(b"%s\n" % frame for frame in data_frames(events))
+        return
+    lines, kinds = MixedLines(out), {KINDS[channel].record for channel in settings.record.channels}
+    yield lambda records: lines.write([one for one in records if type(one) in kinds]), None
