@@ -27,7 +27,7 @@ LAYERS = (
     ("backfill", "carriers", "coverage", "catalogue", "inquiries", "past", "resync", "steps", "streams", "symbols"),
     ("recovery", "watchdog"),
     ("session",),
-    ("writer", "certificate", "queries", "refill", "simulator", "status"),
+    ("writer", "certificate", "queries", "refill", "simulator", "status", "venue_server"),
     ("recorder",),
     ("output", "dashboard"),
     ("assembly",),
@@ -49,6 +49,7 @@ HOMES = {
     "typer": ("cli",),
     "urllib3": ("rest",),
     "websocket": ("feeds.",),
+    "websockets": ("venue_server",),
 }
 """The only modules (by how their names begin) that may know a library."""
 

@@ -18,6 +18,8 @@ from cryptofeed_cli.types import KINDS
 
 if TYPE_CHECKING:
     from cryptofeed_cli.config import Settings
+    from cryptofeed_cli.exchanges.base import Exchange
+    from cryptofeed_cli.simulation.stage import Stage
     from cryptofeed_cli.simulator import Sink, Tap
 
 LOG = logging.getLogger(__name__)
@@ -44,17 +46,19 @@ def simulate(
     speed: Annotated[float, typer.Option(min=0.0, metavar="1|0", help="As time passes, or as fast as it can.")] = 1.0,
     faults: Annotated[
         str | None,
-        typer.Option(metavar="SPEC", help="Such as gaps/30s,malformed/1m,disconnects/2m:15s,silence/5m:45s: how often."),
+        typer.Option(metavar="SPEC", help="What goes wrong, how often: gaps/30s,malformed/1m,disconnects/2m:15s,silence/5m."),
+    ] = None,
+    serve: Annotated[
+        str | None, typer.Option(metavar="ADDR", help="Be a server that speaks as the exchange does: 8765, HOST:PORT.")
     ] = None,
     form: Annotated[Format | None, typer.Option("--format", help="Records, or frames as the exchange sends.")] = None,
     channels: Channels = None,
     store: StoreUrl = None,
     config: ConfigFile = None,
 ) -> None:
-    """Make up a market, labelled simulated: to stdout, or into a store. Needs no network."""
+    """Make up a market, labelled simulated: to stdout, into a store, or as a server. Needs no network."""
     settings = configure(ctx, config, {"record.symbols": symbols, "record.channels": channels, "store.url": store})
-    if store is not None and form is not None:
-        raise UsageError("--store and --format exclude each other; a store takes records")
+    _refuse_contradictions(serve=serve, store=store, form=form, speed=speed)
     from cryptofeed_cli.cli.signals import stop_on_signals
     from cryptofeed_cli.exchanges.okx import Okx
     from cryptofeed_cli.feeds.simulated import Pace
@@ -65,13 +69,41 @@ def simulate(
     period = None if duration is None else parse_duration(duration)
     plan = make_plan(settings.record.symbols, seed=seed, start=begin, rate=rate, faults=faults)
     stop_on_signals(stop)
+    exchange = Okx(settings.okx.region)
+    if serve is not None:
+        _serve(serve, plan.stage(exchange), exchange, stop, speed, period)
+        return
     pace = Pace(speed, clock, stop.wait) if speed else None
     with _output(settings, form, stored=store is not None) as (sink, tap):
-        report = Simulator(plan, Okx(settings.okx.region), settings, sink=sink, tap=tap, pace=pace).run(stop, period)
+        report = Simulator(plan, exchange, settings, sink=sink, tap=tap, pace=pace).run(stop, period)
     LOG.info(
         "simulated %s of the market: %s orders, %s frames, %s records",
         format_duration(report.elapsed), *(f"{n:,}" for n in (report.orders, report.frames, report.records)),
     )  # fmt: skip
+
+
+def _refuse_contradictions(*, serve: str | None, store: str | None, form: Format | None, speed: float) -> None:
+    given = {"--serve": serve, "--store": store, "--format": form}
+    names = [name for name, value in given.items() if value is not None]
+    if len(names) > 1:
+        raise UsageError(f"{' and '.join(names)} exclude each other: give one of them, or none for records on stdout")
+    if serve is not None and not speed:
+        raise UsageError("--serve needs a --speed above 0: clients have clocks of their own")
+
+
+def _serve(address: str, stage: Stage, exchange: Exchange, stop: Event, speed: float, period: int | None) -> None:
+    from cryptofeed_cli.venue_server import VenueServer, parse_address
+
+    host, port = parse_address(address)
+
+    def say(bound: str) -> None:
+        paths = {endpoint: f"ws://{bound}{path}" for path, endpoint in exchange.listening.paths.items()}
+        LOG.info("serving a simulated %s at %s; to record it:", exchange.name, bound)
+        variables = {**paths, "rest": f"http://{bound}"}
+        for endpoint, url in variables.items():
+            LOG.info("export CRYPTOFEED_OKX_%s_URL=%s", endpoint.upper(), url)
+
+    VenueServer(stage, exchange.listening, clock=SystemClock(), speed=speed).run(host, port, stop, period, say)
 
 
 @contextmanager

@@ -168,6 +168,17 @@ class Showing(msgspec.Struct, frozen=True):
     """Of each side of a book."""
 
 
+class Sockets(msgspec.Struct, frozen=True):
+    """Where and how an exchange listens."""
+
+    paths: Mapping[str, str]
+    """The endpoint of each URL path."""
+    idle_seconds: float
+    """A socket on which nothing was sent for so long is closed."""
+    request_bytes: int
+    """The longest request it takes."""
+
+
 class Desk(Protocol):
     """One client's connection, seen from the exchange's side."""
 
@@ -220,6 +231,10 @@ class Exchange(Protocol):
     @property
     def showing(self) -> Showing:
         """How it shows its market."""
+
+    @property
+    def listening(self) -> Sockets:
+        """Where and how it listens."""
 
     def venue(self, instruments: Iterable[Instrument]) -> Venue:
         """Return its other side, with nothing known but the instruments."""

@@ -7,8 +7,6 @@ integral of the intensity between two arrivals is exponential, so each arrival c
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from cryptofeed_cli.simulation.draws import ONE, QUANTILES, Bits, exponential
 
 STEP_MS = 10
@@ -28,36 +26,40 @@ class Arrivals:
     def __init__(self, bits: Bits, rate: int) -> None:
         children = sum(share for _, share in KERNEL)
         self._bits = bits
-        self._quantiles = exponential()
+        self._waits = tuple(wait * (UNIT // ONE) for wait in exponential())
         self._base = rate * UNIT * (64 - children) // (64 * STEPS_PER_SECOND)
         self._fast, self._middle, self._slow = (
             rate * UNIT * share // (64 * STEPS_PER_SECOND) for _, share in KERNEL
         )
-        self._due = self._draw()
+        self._due = self._waits[bits(10)]
         """What is left of the integral of the intensity until the next arrival."""
 
-    def step(self, agitation: int, unit: int) -> Iterator[int]:
-        """Let 10 ms pass; yield the millisecond of each arrival. ``agitation`` / ``unit`` multiplies the base rate."""
-        intensity = self._base * agitation // unit + self._fast + self._middle + self._slow
-        intensity = min(intensity, MOST * UNIT)
-        self._fast -= self._fast >> KERNEL[0][0]
-        self._middle -= self._middle >> KERNEL[1][0]
-        self._slow -= self._slow >> KERNEL[2][0]
-        due, arrived = self._due, 0
-        while due < intensity:
-            yield due * STEP_MS // intensity
-            arrived += 1
-            due += self._draw()
-        self._due = due - intensity
-        if arrived:
-            self._fast += arrived * UNIT * KERNEL[0][1] >> 6 + KERNEL[0][0]
-            self._middle += arrived * UNIT * KERNEL[1][1] >> 6 + KERNEL[1][0]
-            self._slow += arrived * UNIT * KERNEL[2][1] >> 6 + KERNEL[2][0]
+    def step(self, agitation: int, unit: int) -> list[int]:
+        """Let 10 ms pass; return the millisecond of each arrival. ``agitation`` / ``unit`` multiplies the base rate."""
+        fast, middle, slow = self._fast, self._middle, self._slow
+        intensity = min(self._base * agitation // unit + fast + middle + slow, MOST * UNIT)
+        (fade, _), (fade_middle, _), (fade_slow, _) = KERNEL
+        fast -= fast >> fade
+        middle -= middle >> fade_middle
+        slow -= slow >> fade_slow
+        due = self._due
+        arrivals = []
+        if due < intensity:
+            bits, waits = self._bits, self._waits
+            while due < intensity:
+                arrivals.append(due * STEP_MS // intensity)
+                index = bits(10)
+                due += waits[index]
+                while index == QUANTILES - 1:  # memoryless: beyond the last quantile waiting begins again
+                    index = bits(10)
+                    due += waits[index]
+            count = len(arrivals)
+            fast += count * _FAST
+            middle += count * _MIDDLE
+            slow += count * _SLOW
+        self._fast, self._middle, self._slow, self._due = fast, middle, slow, due - intensity
+        return arrivals
 
-    def _draw(self) -> int:
-        index = self._bits(10)
-        wait = self._quantiles[index]
-        while index == QUANTILES - 1:  # memoryless: beyond the last quantile waiting begins again
-            index = self._bits(10)
-            wait += self._quantiles[index]
-        return wait * (UNIT // ONE)
+
+_FAST, _MIDDLE, _SLOW = (UNIT * share >> 6 + decay for decay, share in KERNEL)
+"""What an arrival adds: a geometric series of it makes its children."""

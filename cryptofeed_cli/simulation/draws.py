@@ -42,7 +42,7 @@ class Sizes:
     """
 
     def __init__(self, least: int, most: int, middle: Sequence[int] = ()) -> None:
-        self._tail, self._most = _tail(), most
+        self._tail, self._most = power_law(2, 3), most
         self._middle = tuple(middle) or tuple(max(1, least * one // ONE) for one in self._tail)
         self._bits = (len(self._middle) - 1).bit_length()
         if 1 << self._bits != len(self._middle):
@@ -60,13 +60,8 @@ class Sizes:
 
 
 @cache
-def _tail() -> tuple[int, ...]:
-    """Return quantiles of the law above `ONE`, smallest first."""
-    power = Decimal(2) / 3
+def power_law(numerator: int, denominator: int) -> tuple[int, ...]:
+    """Return quantiles of a law above `ONE`, smallest first: a chance to the power of minus this fraction."""
+    power = Decimal(numerator) / denominator
     logarithms = ((Decimal(2 * index + 1) / (2 * QUANTILES)).ln(_EXACT) for index in reversed(range(QUANTILES)))
     return tuple(int((-logarithm * power).exp(_EXACT) * ONE) for logarithm in logarithms)
-
-
-def normal(bits: Bits) -> int:
-    """Return a number of a nearly normal distribution with mean 0 and a standard deviation of 4: counted coins."""
-    return bits(64).bit_count() - 32

@@ -9,10 +9,10 @@ from __future__ import annotations
 from math import isqrt
 
 from cryptofeed_cli.simulation.arrivals import STEPS_PER_SECOND, Arrivals
-from cryptofeed_cli.simulation.draws import Bits, Sizes
+from cryptofeed_cli.simulation.draws import ONE, Bits, Sizes, power_law
 from cryptofeed_cli.simulation.listing import Listing
 from cryptofeed_cli.simulation.matching import LimitBook
-from cryptofeed_cli.simulation.volatility import UNIT, Volatility
+from cryptofeed_cli.simulation.volatility import DEVIATION, UNIT, Volatility
 
 _POINT = 16
 """The fair price is kept in ticks with so many binary digits after the point."""
@@ -25,8 +25,14 @@ MOST_LOTS = 1 << 24
 LONGEST_RUN = 200
 _REACH = 50
 """How many ticks a taker goes at most."""
+_HIT, _EAGER = 88, 160
+"""Of 256 that meet a quote which the fair price has passed how many take it; that meet a wide spread, how many act."""
+_NEAREST = 6
 _STEEPEST = 3
-"""The fair price moves at most half as many ticks a second as this times the root of the orders that can follow it."""
+"""A quarter of it, times the root of the orders a second that can follow, is the most ticks a second of the fair price."""
+
+_DEVIATIONS = STEPS_PER_SECOND // 10 * DEVIATION * UNIT * 256
+"""A second has a hundred steps, so ten times the standard deviation of one; shares are in 256ths."""
 
 Fill = tuple[int, int, int, bool]
 """Millisecond within the step, price, size, and whether the taker bought."""
@@ -45,14 +51,15 @@ class Flow:
         self._bits = bits
         self._arrivals = Arrivals(bits, rate)
         self._volatility = shape
-        self._steepest = _STEEPEST * (isqrt(rate << 20) << _POINT - 11)
+        self._steepest = _STEEPEST * (isqrt(rate << 20) << _POINT - 12)
         self._relative = character.volatility
         self._character = character
+        self._takers, self._spread, self._twice_orders = character.takers, character.spread, 2 * character.orders
         self._below = character.spread // 2
         self._above = character.spread - self._below
         self._sizes = Sizes(listing.size, MOST_LOTS, character.sizes)
         self._depths = Sizes(listing.size, MOST_LOTS)
-        self._offsets = tuple(_offset(index) for index in range(1024))
+        self._offsets = _offsets()
         self._runs = Sizes(1, LONGEST_RUN)
         self._run = 0
         self._buying = False
@@ -61,60 +68,59 @@ class Flow:
 
     def open(self) -> None:
         """Fill the book."""
-        fair = self.fair >> _POINT
         for _ in range(self._character.orders // 2):
-            for buy in (True, False):
-                self._place(buy, fair, self._bits(10), self._bits)
+            self._place(True, self._bits(10))
+            self._place(False, self._bits(10))
 
     def step(self, shock: int, agitation: int) -> list[Fill]:
         """Let 10 ms pass; ``shock`` and ``agitation`` are the whole market's. Return the fills."""
-        own = self._volatility.step()
+        volatility = self._volatility
+        own = volatility.step()
         second = min(self.fair * self._relative // BILLION, self._steepest)
-        # A shock has a standard deviation of 4, times the unit of volatility, times 256 for the shares.
-        self.fair += second * (shock * COMMON + own * OWN) // (STEPS_PER_SECOND // 10 * 4 * UNIT * 256)
+        self.fair += second * (shock * COMMON + own * OWN) // _DEVIATIONS
         fills: list[Fill] = []
-        for ms in self._arrivals.step(agitation + self._volatility.now, 2 * UNIT):
+        for ms in self._arrivals.step(agitation + volatility.now, 2 * UNIT):
             self.count += 1
             self._arrive(ms, fills)
         return fills
 
     def _arrive(self, ms: int, fills: list[Fill]) -> None:
         """Let one order come."""
-        book, bits, character = self.book, self._bits, self._character
-        fair = self.fair >> _POINT
-        draw = bits(40)
-        chance = draw & 255
-        if book.ask <= fair or book.bid > fair:
+        book, draw = self.book, self._bits(42)
+        chance, fair, bid, ask = draw & 255, self.fair >> _POINT, book.bid, book.ask
+        if ask <= fair or bid > fair:
             # A quote that the fair price has passed: somebody takes it, or whoever quoted it is faster.
-            buy = book.ask <= fair
-            if chance < 88:
+            buy = ask <= fair
+            if chance < _HIT:
                 self._take(ms, buy, fair if buy else fair + 1, fills)
             else:
-                self._cancel(next(reversed(book.asks[book.ask] if buy else book.bids[book.bid])))
-        elif chance < character.takers:
+                self._cancel(next(reversed(book.asks[ask] if buy else book.bids[bid])))
+        elif chance < self._takers:
             if not self._run:
-                self._run, self._buying = self._runs.draw(bits), bool(draw >> 8 & 1)
+                self._run, self._buying = self._runs.draw(self._bits), draw & 256 > 0
             self._run -= 1
-            self._take(ms, self._buying, book.ask + _REACH if self._buying else book.bid - _REACH, fills)
-        elif book.ask - book.bid > character.spread and chance < 160:
+            self._take(ms, self._buying, ask + _REACH if self._buying else bid - _REACH, fills)
+        elif ask - bid > self._spread and chance < _EAGER:
             # Whoever quotes inside a wide spread is first in line.
-            far = (book.ask - fair) - (fair - book.bid)
-            self._place(far < 0 or (far == 0 and bool(draw >> 8 & 1)), fair, draw >> 9 & 127, bits)
-        elif (draw >> 16 & 0xFFFF) * 2 * character.orders < len(book.live) << 16:
+            self._place(ask - fair + bid - fair + (draw >> 8 & 1) < 1, draw >> 9 & 127)
+        elif (draw >> 9 & 0x7FFF) * self._twice_orders < len(book.live) << 15:
             self._cancel_any()
         else:
-            self._place(bool(draw >> 8 & 1), fair, bits(10), bits)
+            self._place(draw & 256 > 0, draw >> 32)
 
-    def _place(self, buy: bool, fair: int, index: int, bits: Bits) -> None:
-        book, offset = self.book, self._offsets[index]
+    def _place(self, buy: bool, index: int) -> None:
+        """Rest an order at a quantile of the distances from the fair price; never where it would trade."""
+        book, fair = self.book, self.fair >> _POINT
         if buy:
-            price = fair - self._below - offset
-            price = min(price, book.ask - 1) if book.asks else price
+            price = fair - self._below - self._offsets[index]
+            if price >= book.ask > 0:
+                price = book.ask - 1
         else:
-            price = fair + self._above + offset
-            price = max(price, book.bid + 1) if book.bids else price
+            price = fair + self._above + self._offsets[index]
+            if price <= book.bid:
+                price = book.bid + 1
         if price > 0:
-            self._pool.append(book.place(buy, price, self._depths.draw(bits)))
+            self._pool.append(book.place(buy, price, self._depths.draw(self._bits)))
 
     def _cancel_any(self) -> None:
         pool, live = self._pool, self.book.live
@@ -135,6 +141,6 @@ class Flow:
         fills += [(ms, price, size, buy) for price, size in self.book.take(buy, self._sizes.draw(self._bits), limit)]
 
 
-def _offset(index: int) -> int:
-    """Return a quantile of a distance: the chance of more than ``x`` ticks is 2 / (2 + x) , cut at the farthest."""
-    return min(2 * 1024 // (1024 - index) - 2, FARTHEST)
+def _offsets() -> tuple[int, ...]:
+    """Return quantiles of distances in ticks: the chance of more than ``x`` falls as ``NEAREST + x`` to the -0.6."""
+    return tuple(min(_NEAREST * (one - ONE) // ONE, FARTHEST) for one in power_law(5, 3))

@@ -9,7 +9,7 @@ from urllib.parse import quote
 import msgspec
 
 from cryptofeed_cli.clock import SECOND
-from cryptofeed_cli.exchanges.base import Candle, Capabilities, Maintenance, Message, Showing, Topic, Wire
+from cryptofeed_cli.exchanges.base import Candle, Capabilities, Maintenance, Message, Showing, Sockets, Topic, Wire
 from cryptofeed_cli.exchanges.okx import answers, frames, venue
 from cryptofeed_cli.types import BookUpdate, Instrument, Source, Ticker, Trade
 
@@ -75,6 +75,11 @@ class Okx:
     def showing(self) -> Showing:
         """How it shows its market."""
         return venue.SHOWING
+
+    @property
+    def listening(self) -> Sockets:
+        """Where and how it listens."""
+        return venue.SOCKETS
 
     def venue(self, instruments: Iterable[Instrument]) -> venue.Venue:
         """Return its other side, with nothing known but the instruments."""

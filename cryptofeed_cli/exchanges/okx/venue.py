@@ -16,17 +16,16 @@ from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
 
-from cryptofeed_cli.exchanges.base import Showing, Topic
+from cryptofeed_cli.exchanges.base import Showing, Sockets, Topic
 from cryptofeed_cli.exchanges.okx import writing
 from cryptofeed_cli.types import BookUpdate, CountedLevel, Instrument, Ticker, Trade
 
 SHOWING = Showing(cadence_ms=100, heartbeat_ms=60_000, levels=400)
 """docs: Order book channel, Tickers channel."""
-IDLE_SECONDS = 30
-"""A socket on which nothing was sent for so long is closed with code 4004 (docs: Connect)."""
-REQUEST_BYTES = 64 << 10
-PATHS = {"/ws/v5/public": "public", "/ws/v5/business": "business"}
-"""The endpoint of each socket's path."""
+SOCKETS = Sockets(
+    paths={"/ws/v5/public": "public", "/ws/v5/business": "business"}, idle_seconds=30, request_bytes=64 << 10
+)
+"""docs: Connect. An idle socket is closed with code 4004."""
 CHANNELS = {"tickers": "public", "trades": "public", "books": "public", "trades-all": "business"}
 """What is served, and on which endpoint."""
 HISTORY = 50_000
