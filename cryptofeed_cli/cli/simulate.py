@@ -46,7 +46,7 @@ def simulate(
     speed: Annotated[float, typer.Option(min=0.0, metavar="1|0", help="As time passes, or as fast as it can.")] = 1.0,
     faults: Annotated[
         str | None,
-        typer.Option(metavar="SPEC", help="What goes wrong, how often: gaps/30s,malformed/1m,disconnects/2m:15s,silence/5m."),
+        typer.Option(metavar="SPEC", help="What goes wrong how often: gaps/30s,malformed/1m,disconnects/2m:15s."),
     ] = None,
     serve: Annotated[
         str | None, typer.Option(metavar="ADDR", help="Be a server that speaks as the exchange does: 8765, HOST:PORT.")

@@ -29,7 +29,7 @@ _HIT, _EAGER = 88, 160
 """Of 256 that meet a quote which the fair price has passed how many take it; that meet a wide spread, how many act."""
 _NEAREST = 6
 _STEEPEST = 3
-"""A quarter of it, times the root of the orders a second that can follow, is the most ticks a second of the fair price."""
+"""A quarter of it, times the root of the orders a second, is the most ticks a second of the fair price."""
 
 _DEVIATIONS = STEPS_PER_SECOND // 10 * DEVIATION * UNIT * 256
 """A second has a hundred steps, so ten times the standard deviation of one; shares are in 256ths."""
