@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from bench import frames, mongodb, sqlite
+from bench import frames, mongodb, simulator, sqlite
 from bench.machine import describe
-from bench.race import Figure, Size, Skipped
+from bench.race import Figure, Rate, Size, Skipped
 
 ROUNDS = 11
 _QUICK_ROUNDS = 2
 
-_Outcome = list[Figure | Size]
+_Outcome = Sequence[Figure | Size | Rate]
 BENCHES: dict[str, Callable[[int, bool], _Outcome]] = {
     "trades": lambda rounds, quick: [frames.figure("trades", rounds=rounds, quick=quick)],
     "tickers": lambda rounds, quick: [frames.figure("tickers", rounds=rounds, quick=quick)],
     "books": lambda rounds, quick: [frames.figure("books", rounds=rounds, quick=quick)],
     "sqlite": lambda rounds, quick: sqlite.figures(rounds=rounds, quick=quick),
     "mongodb": lambda rounds, quick: mongodb.figures(rounds=rounds, quick=quick),
+    "simulator": lambda rounds, quick: simulator.figures(rounds=rounds, quick=quick),
 }
 
 
@@ -45,9 +46,12 @@ def main() -> None:
             print(f"{name:24}skipped: {exc}", flush=True)
 
 
-def _line(outcome: Figure | Size) -> str:
+def _line(outcome: Figure | Size | Rate) -> str:
     if isinstance(outcome, Size):
         return f"{outcome.name:24}{outcome.bytes_each:16,.1f} B{'':42}<= {outcome.limit:g} B"
+    if isinstance(outcome, Rate):
+        rate = f"{outcome.rate:,.0f} {outcome.unit}/s"
+        return f"{outcome.name:24}{rate:>19}{'':43}>= {outcome.goal:,.0f}"
     ours, theirs = (f"{rate:,.0f} {outcome.unit}/s" for rate in (outcome.ours, outcome.theirs))
     extremes = f"({outcome.lowest:.2f}..{outcome.highest:.2f})"
     goal = "" if outcome.goal is None else f">= {outcome.goal:g}x"

@@ -38,6 +38,16 @@ class Size(NamedTuple):
     limit: float
 
 
+class Rate(NamedTuple):
+    """How fast something nobody else does goes."""
+
+    name: str
+    unit: str
+    rate: float
+    """The median over the rounds, in ``unit`` per second."""
+    goal: float
+
+
 def race(
     name: str, unit: str, ours: Side, theirs: Side, *, amount: int, rounds: int, goal: float | None = None
 ) -> Figure:

@@ -10,11 +10,15 @@ from statistics import fmean, median
 
 from cryptofeed_cli.types import MarketRecord, Ticker, Trade
 
+LONG_ENOUGH = 600
+"""Seconds below which most figures are noise."""
+
 
 class Facts:
     """The figures of one symbol. Needs its ticks; times are whole seconds from its first record on."""
 
     def __init__(self, records: Iterable[MarketRecord], tick: float) -> None:
+        records = list(records)
         trades = [one for one in records if isinstance(one, Trade)]
         tickers = [one for one in records if isinstance(one, Ticker) and one.bid and one.ask]
         begin = min(one.timestamp or 0 for one in (*trades[:1], *tickers[:1])) // 1000
@@ -50,25 +54,31 @@ class Facts:
         mean = fmean(counts)
         return fmean((one - mean) ** 2 for one in counts) / mean
 
+    @property
+    def absolute_returns(self) -> list[float]:
+        """Of each second, in ticks."""
+        return [abs(one) for one in self.returns]
+
     def shown(self) -> list[tuple[str, str]]:
-        """The figures as a table."""
-        sizes = tail_exponent(self.sizes, 0.02)
+        """The figures as a table. What cannot be told from so little is ``-``."""
+        long = len(self.mids) >= LONG_ENOUGH
+
+        def correlations(series: Sequence[float], *lags: int) -> str:
+            return " / ".join(f"{autocorrelation(series, lag):+.2f}" for lag in lags) if long else "-"
+
         return [
             ("seconds", f"{len(self.mids):,}"),
             ("takers a second", f"{fmean(self.arrivals):.1f}"),
             ("deviation of 1 s returns, ticks", f"{_deviation(self.returns):.1f}"),
-            ("kurtosis of 1 s returns", f"{kurtosis(self.returns):.1f}"),
-            ("autocorrelation of returns, 1 s / 10 s",
-             f"{autocorrelation(self.returns, 1):+.2f} / {autocorrelation(self.returns, 10):+.2f}"),
-            ("autocorrelation of absolute returns, 1 s / 10 s / 60 s", " / ".join(
-                f"{autocorrelation([abs(one) for one in self.returns], lag):+.2f}" for lag in (1, 10, 60))),
-            ("autocorrelation of a minute's volatility, 1 / 2 minutes", " / ".join(
-                f"{autocorrelation(self.minute_volatilities, lag):+.2f}" for lag in (1, 2))),
-            ("index of dispersion of takers, 1 s / 10 s", f"{self.dispersion(1):.1f} / {self.dispersion(10):.1f}"),
+            ("kurtosis of 1 s returns", f"{kurtosis(self.returns):.1f}" if long else "-"),
+            ("autocorrelation of 1 s returns, 1 / 10 s", correlations(self.returns, 1, 10)),
+            ("... of their absolutes, 1 / 10 / 60 s", correlations(self.absolute_returns, 1, 10, 60)),
+            ("... of minutes' volatility, 1 / 2 min", correlations(self.minute_volatilities, 1, 2)),
+            ("... of takers' signs, 1 / 10 takers", correlations(self.signs, 1, 10)),
+            ("index of dispersion of takers, 1 / 10 s",
+             f"{self.dispersion(1):.1f}" + (f" / {self.dispersion(10):.1f}" if long else " / -")),
             ("spread, ticks: median / mean", f"{median(self.spreads):.0f} / {fmean(self.spreads):.1f}"),
-            ("tail exponent of taker sizes", f"{sizes:.2f}"),
-            ("autocorrelation of taker signs, 1 / 10 takers",
-             f"{autocorrelation(self.signs, 1):+.2f} / {autocorrelation(self.signs, 10):+.2f}"),
+            ("tail exponent of takers' sizes", f"{tail_exponent(self.sizes, 0.02):.2f}" if long else "-"),
         ]  # fmt: skip
 
 

@@ -44,8 +44,15 @@ def test_a_store_is_raced_against_its_bare_driver_and_measured(store: str, limit
     assert re.search(rf"^{store}: size of a trade +[\d.]+ B +<= {limit} B$", printed, re.MULTILINE)
 
 
+def test_the_simulator_is_measured_three_ways() -> None:
+    printed = table("simulator")
+
+    for way in ("records", "frames", "session"):
+        assert re.search(rf"^simulator: {way} +[\d,]+ orders/s +>= 100,000$", printed, re.MULTILINE)
+
+
 def test_an_unknown_benchmark_is_refused_and_the_known_ones_named() -> None:
     done = bench("speed")
 
     assert done.returncode == 2
-    assert "unknown name 'speed' (choose from trades, tickers, books, sqlite, mongodb)" in done.stderr
+    assert "unknown name 'speed' (choose from trades, tickers, books, sqlite, mongodb, simulator)" in done.stderr

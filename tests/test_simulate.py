@@ -15,6 +15,7 @@ import pytest
 
 from cryptofeed_cli import queries
 from cryptofeed_cli.clock import parse_time
+from cryptofeed_cli.errors import StoreUnreachable
 from cryptofeed_cli.exchanges.okx import Okx
 from cryptofeed_cli.stores import open_store
 from cryptofeed_cli.types import KINDS, Source
@@ -33,8 +34,12 @@ def simulated(*arguments: str, cwd: Path, **variables: str) -> bytes:
 
 
 def stored(store: str, kind: str, sources: frozenset[Source] = queries.REAL) -> list[Any]:
-    """Return what a store holds."""
-    with closing(open_store(store, writable=False)) as opened:
+    """Return what a store holds; nothing where it is only being made."""
+    try:
+        opened = open_store(store, writable=False)
+    except StoreUnreachable:
+        return []
+    with closing(opened):
         return list(queries.run(opened, queries.Query(kind, sources=sources)))
 
 
@@ -182,8 +187,7 @@ def test_a_recorder_records_it_and_labels_everything(tmp_path: Path) -> None:
         ) as recording,
     ):  # fmt: skip
         wait_until(
-            lambda: (tmp_path / "m.db").exists() and len(stored(store, "orderbooks", SIMULATED)) >= 6,
-            "simulated order books",
+            lambda: len(stored(store, "orderbooks", SIMULATED)) >= 6, "simulated order books"
         )
         assert recording.stop() == 0
         assert "this server announces simulated data" in recording.said

@@ -15,7 +15,7 @@ from hashlib import blake2b
 ONE = 1 << 16
 """One, where numbers have 16 binary digits after the point."""
 QUANTILES = 1024
-_EXACT = Context(prec=24)
+_EXACT = Context(prec=16)
 
 Bits = Callable[[int], int]
 """Returns that many random bits as an integer."""
