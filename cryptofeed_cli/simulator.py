@@ -6,12 +6,15 @@ It is `recorder` without threads: a market that can wait needs none.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from hashlib import blake2b
+from itertools import chain
 from threading import Event as Flag
+from typing import Any
 
 import msgspec
 
+from cryptofeed_cli import queries
 from cryptofeed_cli.clock import MILLISECOND
 from cryptofeed_cli.config import Settings
 from cryptofeed_cli.errors import UsageError
@@ -20,11 +23,13 @@ from cryptofeed_cli.feeds.base import Event, Frame
 from cryptofeed_cli.feeds.simulated import Pace, SimulatedFeed
 from cryptofeed_cli.session import Session, SessionOptions
 from cryptofeed_cli.simulation.arrivals import MOST, STEPS_PER_SECOND
+from cryptofeed_cli.simulation.calibration import Likeness, calibrate, known_listing
 from cryptofeed_cli.simulation.draws import generator
 from cryptofeed_cli.simulation.faults import Fault, Faults, parse_faults
 from cryptofeed_cli.simulation.listing import Listing, listing
 from cryptofeed_cli.simulation.market import Market
 from cryptofeed_cli.simulation.stage import Stage
+from cryptofeed_cli.stores.base import Span, Store
 from cryptofeed_cli.streams import Sampling
 from cryptofeed_cli.types import MarketRecord
 
@@ -34,6 +39,8 @@ USUAL_RATE = 100
 """Orders a second that come to each symbol where nothing else is said."""
 MOST_RATE = MOST * STEPS_PER_SECOND // 4
 """Beyond it the market's busiest moments would no longer fit."""
+_SAMPLE = 10_000
+"""Trades that tell the steps of a symbol whose instrument was not recorded."""
 _PAUSE = 0.05
 """How long one turn waits, in seconds."""
 Sink = Callable[[Sequence[MarketRecord]], object]
@@ -69,17 +76,40 @@ class Plan(msgspec.Struct, frozen=True):
 
 
 def make_plan(
-    symbols: Sequence[str], *, seed: int, start: int, rate: int | None = None, faults: str | None = None
+    symbols: Sequence[str],
+    *,
+    seed: int,
+    start: int,
+    rate: int | None = None,
+    faults: str | None = None,
+    like: Likeness | None = None,
 ) -> Plan:
-    """Plan a simulation of made-up listings; raise `UsageError` where that is impossible.
+    """Plan a simulation; raise `UsageError` where that is impossible.
 
-    ``rate`` is in orders a second, all symbols together; ``faults`` as `parse_faults` takes it.
+    ``rate`` is in orders a second, all symbols together; ``faults`` as `parse_faults` takes it; ``like`` takes the
+    place of made-up listings.
     """
-    listings = tuple(map(listing, dict.fromkeys(symbols)))
+    listings = (like.listing,) if like is not None else tuple(map(listing, dict.fromkeys(symbols)))
+    if like is not None and rate is None:
+        rate = like.rate
     each = USUAL_RATE if rate is None else max(1, rate // len(listings))
     if each > MOST_RATE:
         raise UsageError(f"--rate {rate} is too much; at most {MOST_RATE * len(listings)} for {len(listings)} symbols")
     return Plan(listings, seed, start, each, () if faults is None else parse_faults(faults))
+
+
+def recorded_likeness(store: Store, symbol: str, span: Span, exchange: Exchange) -> Likeness:
+    """Return a market like what a store recorded of a symbol; raise `UsageError` where that is too little."""
+
+    def read(kind: str, **options: Any) -> Iterator[Any]:
+        return queries.run(store, queries.Query(kind, (symbol,), span, **options))
+
+    instrument = next(queries.run(store, queries.Query("instruments", (symbol,), tail=1)), None)
+    sample = list(read("trades", limit=_SAMPLE))
+    if not sample:
+        raise UsageError(f"--like {symbol}: store {store.url} has no real trade of it in that time")
+    known = known_listing(symbol, instrument, sample)
+    return calibrate(known, chain(read("trades"), read("tickers")), exchange.name, exchange.showing)
 
 
 class Report(msgspec.Struct, frozen=True):

@@ -11,16 +11,28 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cryptofeed_cli.cli.options import Channels, ConfigFile, StoreUrl, binary_stdout, configure
+from cryptofeed_cli.cli.options import (
+    Channels,
+    ConfigFile,
+    Since,
+    StoreUrl,
+    Until,
+    binary_stdout,
+    configure,
+    parse_span,
+)
 from cryptofeed_cli.clock import SystemClock, format_duration, parse_duration, parse_time
 from cryptofeed_cli.errors import UsageError
+from cryptofeed_cli.printable import escape
 from cryptofeed_cli.types import KINDS
 
 if TYPE_CHECKING:
     from cryptofeed_cli.config import Settings
     from cryptofeed_cli.exchanges.base import Exchange
+    from cryptofeed_cli.simulation.calibration import Likeness
     from cryptofeed_cli.simulation.stage import Stage
     from cryptofeed_cli.simulator import Sink, Tap
+    from cryptofeed_cli.stores.base import Span
 
 LOG = logging.getLogger(__name__)
 
@@ -51,6 +63,11 @@ def simulate(
     serve: Annotated[
         str | None, typer.Option(metavar="ADDR", help="Be a server that speaks as the exchange does: 8765, HOST:PORT.")
     ] = None,
+    like: Annotated[
+        str | None, typer.Option(metavar="SYMBOL", help="Like this one as the store recorded it since T until T.")
+    ] = None,
+    since: Since = None,
+    until: Until = None,
     form: Annotated[Format | None, typer.Option("--format", help="Records, or frames as the exchange sends.")] = None,
     channels: Channels = None,
     store: StoreUrl = None,
@@ -59,6 +76,10 @@ def simulate(
     """Make up a market, labelled simulated: to stdout, into a store, or as a server. Needs no network."""
     settings = configure(ctx, config, {"record.symbols": symbols, "record.channels": channels, "store.url": store})
     _refuse_contradictions(serve=serve, store=store, form=form, speed=speed)
+    if like is not None and symbols:
+        raise UsageError(f"--like {like} simulates {like}; leave out {' '.join(symbols)}")
+    if like is None and (since, until) != (None, None):
+        raise UsageError("--since and --until say when a --like SYMBOL was recorded; they need one")
     from cryptofeed_cli.cli.signals import stop_on_signals
     from cryptofeed_cli.exchanges.okx import Okx
     from cryptofeed_cli.feeds.simulated import Pace
@@ -67,9 +88,12 @@ def simulate(
     clock, stop = SystemClock(), Event()
     begin = parse_time(start, clock.now())
     period = None if duration is None else parse_duration(duration)
-    plan = make_plan(settings.record.symbols, seed=seed, start=begin, rate=rate, faults=faults)
-    stop_on_signals(stop)
     exchange = Okx(settings.okx.region)
+    likeness = None if like is None else _look_at(settings, like, parse_span(since, until), exchange)
+    plan = make_plan(
+        settings.record.symbols, seed=seed, start=begin, rate=rate, faults=faults, like=likeness
+    )
+    stop_on_signals(stop)
     if serve is not None:
         _serve(serve, plan.stage(exchange), exchange, stop, speed, period)
         return
@@ -89,6 +113,18 @@ def _refuse_contradictions(*, serve: str | None, store: str | None, form: Format
         raise UsageError(f"{' and '.join(names)} exclude each other: give one of them, or none for records on stdout")
     if serve is not None and not speed:
         raise UsageError("--serve needs a --speed above 0: clients have clocks of their own")
+
+
+def _look_at(settings: Settings, symbol: str, span: Span, exchange: Exchange) -> Likeness:
+    """Calibrate to what the store holds, and print how well that went."""
+    from cryptofeed_cli.simulator import recorded_likeness
+    from cryptofeed_cli.stores import open_store
+
+    with closing(open_store(settings.store_url, writable=False)) as opened:
+        likeness = recorded_likeness(opened, symbol, span, exchange)
+    for line in likeness.lines():
+        typer.echo(escape(line), err=True)
+    return likeness
 
 
 def _serve(address: str, stage: Stage, exchange: Exchange, stop: Event, speed: float, period: int | None) -> None:

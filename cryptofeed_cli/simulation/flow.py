@@ -25,8 +25,8 @@ MOST_LOTS = 1 << 24
 LONGEST_RUN = 200
 _REACH = 50
 """How many ticks a taker goes at most."""
-_HIT, _EAGER = 88, 160
-"""Of 256 that meet a quote which the fair price has passed how many take it; that meet a wide spread, how many act."""
+_EAGER = 160
+"""Of 256 that meet a wide spread so many narrow it, or take."""
 _NEAREST = 6
 _STEEPEST = 3
 """A quarter of it, times the root of the orders a second, is the most ticks a second of the fair price."""
@@ -54,7 +54,8 @@ class Flow:
         self._steepest = _STEEPEST * (isqrt(rate << 20) << _POINT - 12)
         self._relative = character.volatility
         self._character = character
-        self._takers, self._spread, self._twice_orders = character.takers, character.spread, 2 * character.orders
+        self._takers, self._hits = character.takers, character.hits
+        self._spread, self._twice_orders = character.spread, 2 * character.orders
         self._below = character.spread // 2
         self._above = character.spread - self._below
         self._sizes = Sizes(listing.size, MOST_LOTS, character.sizes)
@@ -91,7 +92,7 @@ class Flow:
         if ask <= fair or bid > fair:
             # A quote that the fair price has passed: somebody takes it, or whoever quoted it is faster.
             buy = ask <= fair
-            if chance < _HIT:
+            if chance < self._hits:
                 self._take(ms, buy, fair if buy else fair + 1, fills)
             else:
                 self._cancel(next(reversed(book.asks[ask] if buy else book.bids[bid])))

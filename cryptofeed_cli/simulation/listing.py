@@ -54,6 +54,8 @@ class Character(msgspec.Struct, frozen=True):
     """Ticks between the best prices that makers aim at."""
     takers: int = 26
     """Of 256 orders so many trade at once."""
+    hits: int = 88
+    """Of 256 that meet a quote which the price has passed so many take it; the others are its maker, who pulls it."""
     orders: int = 800
     """How many orders rest in the book on average."""
     sizes: tuple[int, ...] = ()
