@@ -19,6 +19,7 @@ from cryptofeed_cli.clock import MILLISECOND, Clock
 from cryptofeed_cli.config import Settings
 from cryptofeed_cli.errors import ConfigurationError
 from cryptofeed_cli.exchanges.okx import Okx
+from cryptofeed_cli.failover import FailOver
 from cryptofeed_cli.feeds.live import LiveFeed
 from cryptofeed_cli.network import Dialer
 from cryptofeed_cli.past import recall
@@ -76,8 +77,16 @@ def build_recorder(
     return Recorder(
         build_feed(settings, exchange, clock), session, records, Writer(store), run,
         clock=clock, flush_interval=settings.store.flush_interval, flush_records=settings.store.flush_records,
-        watch=watch,
+        watch=watch, failover=_build_failover(settings, exchange, options, records.append, clock),
     )  # fmt: skip
+
+
+def _build_failover(
+    settings: Settings, exchange: Okx, options: SessionOptions, emit: Callable[[Record], object], clock: Clock
+) -> FailOver | None:
+    if not settings.failover.simulate:
+        return None
+    return FailOver(exchange, options, emit, after=settings.failover.after, clock=clock)
 
 
 def build_feed(settings: Settings, exchange: Okx, clock: Clock) -> LiveFeed:

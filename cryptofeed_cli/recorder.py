@@ -11,6 +11,7 @@ import msgspec
 
 from cryptofeed_cli.clock import MILLISECOND, SECOND, Clock
 from cryptofeed_cli.errors import NothingReceived, SymbolsRefused, ThreadDied
+from cryptofeed_cli.failover import FailOver
 from cryptofeed_cli.feeds.base import Closed, Died, Event, Feed, Tick
 from cryptofeed_cli.session import Session
 from cryptofeed_cli.stores.base import Written
@@ -80,12 +81,17 @@ class Recorder:
         flush_interval: int,
         flush_records: int,
         watch: Callable[[View], object] | None = None,
+        failover: FailOver | None = None,
     ) -> None:
-        """``records`` is where the session emits to; ``watch`` is shown the recording at every tick."""
+        """``records`` is where the session emits to; ``watch`` is shown the recording at every tick.
+
+        ``failover`` emits there too, while the exchange is away; None: nothing is simulated then.
+        """
         self._feed, self._session, self._records, self._writer = feed, session, records, writer
         self._run, self._clock = run, clock
         self._flush_interval, self._flush_records = flush_interval, flush_records
         self._watch = watch
+        self._failover = failover
         self._state = State.CONNECTING
         self._obstacle = "nothing was heard"
         self._started = clock.monotonic()
@@ -131,6 +137,8 @@ class Recorder:
         if now - self._ticked >= TICK:
             self._ticked = now
             self._tick(now)
+        if self._failover is not None:
+            self._failover.turn(self._session, Tick(self._clock.now(), now))
         while self._session.actions:
             self._feed.perform(self._session.actions.popleft())
         self._talk()
@@ -159,7 +167,7 @@ class Recorder:
         self._look()
 
     def _look(self) -> None:
-        if self._session.simulated:
+        if self._session.simulated or (self._failover is not None and self._failover.streams is not None):
             self._state = State.SIMULATED
         elif self._session.complete:
             self._state = State.LIVE
@@ -186,7 +194,10 @@ class Recorder:
             self._session.handle(self._feed.take(0))  # what came before the end
         finally:
             try:
-                self._session.finish(Tick(self._clock.now(), self._clock.monotonic()))
+                now = Tick(self._clock.now(), self._clock.monotonic())
+                self._session.finish(now)
+                if self._failover is not None:
+                    self._failover.finish(now)
                 self._talk()
             finally:
                 size = self._flush_records
@@ -204,6 +215,7 @@ class Recorder:
             "stored": written.inserted,
             "duplicates": written.duplicates,
             "conflicts": written.conflicts,
+            "simulated_episodes": 0 if self._failover is None else self._failover.episodes,
         }
         self._run = msgspec.structs.replace(
             self._run, state=state, heartbeat_at=now, ended_at=None if state == "running" else now, counters=counters,
@@ -212,7 +224,8 @@ class Recorder:
         return self._run
 
     def _symbol_view(self, symbol: str) -> SymbolView:
-        streams = self._session.streams
+        simulated = None if self._failover is None else self._failover.streams
+        streams = self._session.streams if simulated is None else simulated
         trades, tickers, book = streams.trades.get(symbol), streams.tickers.get(symbol), streams.books.get(symbol)
         trade = trades.last if trades is not None else None
         ticker = tickers.last if tickers is not None else None

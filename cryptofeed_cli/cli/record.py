@@ -11,6 +11,8 @@ from cryptofeed_cli.cli.options import (
     ConfigFile,
     RecorderName,
     Redundancy,
+    Simulate,
+    SimulateAfter,
     StoreUrl,
     configure,
     print_configuration,
@@ -28,6 +30,8 @@ def record(
     duration: Annotated[str | None, typer.Option(metavar="DURATION", help="Stop after 30s, 10m, 2h, 7d.")] = None,
     name: RecorderName = None,
     redundancy: Redundancy = None,
+    simulate: Simulate = None,
+    simulate_after: SimulateAfter = None,
     dashboard: Annotated[
         bool | None, typer.Option("--dashboard/--plain", help="Live view, or log lines; a terminal decides.")
     ] = None,
@@ -41,6 +45,8 @@ def record(
         "record.name": name,
         "record.redundancy": redundancy,
         "store.url": store,
+        "failover.simulate": simulate,
+        "failover.after": simulate_after,
     }
     settings = configure(ctx, config, given)
     period = None if duration is None else parse_duration(duration)

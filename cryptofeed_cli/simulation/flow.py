@@ -53,7 +53,7 @@ class Flow:
         self._volatility = shape
         self._steepest = _STEEPEST * (isqrt(rate << 20) << _POINT - 12)
         self._relative = character.volatility
-        self._character = character
+        self._listing, self._character = listing, character
         self._takers, self._hits = character.takers, character.hits
         self._spread, self._twice_orders = character.spread, 2 * character.orders
         self._below = character.spread // 2
@@ -68,8 +68,10 @@ class Flow:
         """Orders that may rest still, in no order: who is cancelled is drawn from it."""
 
     def open(self) -> None:
-        """Fill the book."""
-        for _ in range(self._character.orders // 2):
+        """Fill the book: with what stands in the listing, or made up."""
+        for buy, levels in ((True, self._listing.bids), (False, self._listing.asks)):
+            self._pool += [self.book.place(buy, price, size) for price, size in levels]
+        for _ in range(0 if self._pool else self._character.orders // 2):
             self._place(True, self._bits(10))
             self._place(False, self._bits(10))
 

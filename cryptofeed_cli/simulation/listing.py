@@ -77,6 +77,9 @@ class Listing(msgspec.Struct, frozen=True):
     """What one contract is worth, in the base currency or, of an inverse one, in the quote currency."""
     inverse: bool = False
     character: Character = Character()
+    bids: tuple[tuple[int, int], ...] = ()
+    """The book at the opening, best first: ticks and lots. Empty, as are the asks then: made up."""
+    asks: tuple[tuple[int, int], ...] = ()
 
     @property
     def currencies(self) -> tuple[str, str]:
