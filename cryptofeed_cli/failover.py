@@ -22,10 +22,12 @@ from cryptofeed_cli.simulation.draws import generator
 from cryptofeed_cli.simulation.listing import Listing, Step, listing
 from cryptofeed_cli.simulator import USUAL_RATE, Plan
 from cryptofeed_cli.streams import Streams
-from cryptofeed_cli.types import Instrument, MarketRecord
+from cryptofeed_cli.types import CountedLevel, Instrument, MarketRecord
 
 LOG = logging.getLogger(__name__)
 
+MOST_SYMBOLS = 50
+"""More would keep the recorder from its work: a market of 50 takes a quarter of a second to open."""
 _TENTH = 100 * MILLISECOND
 _MOST_ORDERS = 5_000
 """Orders a second of all symbols together: what is left of a core is for the exchange's return."""
@@ -47,8 +49,11 @@ class FailOver:
         self._exchange, self._options, self._emit = exchange, options, emit
         self._after, self._clock = after, clock
         self.episodes = 0
+        self.simulated = 0
+        """How long there was simulated data so far, in nanoseconds, episodes that are over only."""
         self._away: int | None = None
         """Since when nothing comes, on the monotonic clock."""
+        self._looked = 0
         self._up = False
         self._opened = 0
         """Since when some connection is up: it gets as long as any other to say something."""
@@ -63,6 +68,9 @@ class FailOver:
 
     def turn(self, live: Session, now: Moment) -> None:
         """Look at the recording, and let a simulation begin, go on for at most a tenth of a second, or end."""
+        if self._began is None and now.monotonic - self._looked < _TENTH:
+            return  # every stream is looked at, and there may be thousands
+        self._looked = now.monotonic
         heard = _heard(live)
         if self._began is not None:
             if heard > self._began.monotonic:
@@ -88,6 +96,7 @@ class FailOver:
             return
         self._session.finish(self._feed.now)
         lasted = now.monotonic - began.monotonic
+        self.simulated += lasted
         LOG.warning(
             "SIMULATED data ended at %s, after %s (episode %d)",
             format_nanoseconds(now.at), format_duration(lasted // _TENTH * _TENTH), self.episodes,
@@ -96,9 +105,11 @@ class FailOver:
 
     def _begin(self, live: Session, now: Moment) -> None:
         self._began = now
-        listings = tuple(one for symbol in live.symbols if (one := _continued(symbol, live)) is not None)
+        listings = tuple(one for symbol in live.symbols[:MOST_SYMBOLS] if (one := _continued(symbol, live)) is not None)
         if not listings:
             return
+        if len(live.symbols) > MOST_SYMBOLS:
+            LOG.info("only the first %d symbols are simulated", MOST_SYMBOLS)
         self.episodes += 1
         rate = max(1, min(USUAL_RATE, _MOST_ORDERS // len(listings)))
         plan = Plan(listings, now.at, now.at, rate)
@@ -113,6 +124,7 @@ class FailOver:
             self._keep,
         )
         self._session.start(self._feed.now)
+        live.ledger.remark(now.at, f"simulated data from {format_nanoseconds(now.at)} until it ends")
         LOG.warning(
             "no data from %s for %s: SIMULATED data begins at %s (episode %d)",
             self._exchange.name, format_duration(self._after), format_nanoseconds(now.at), self.episodes,
@@ -147,7 +159,7 @@ def _continued(symbol: str, live: Session) -> Listing | None:
     levels = ([], []) if book is None else book.levels()
     price = trade.price if trade is not None else None if ticker is None else ticker.last
     try:
-        one = _base(symbol, live.instruments.get(symbol), price)
+        one = _base(symbol, live.instruments.get(symbol), price, [level for side in levels for level in side])
     except UsageError:
         LOG.info("%s cannot be simulated", symbol)
         return None
@@ -162,12 +174,21 @@ def _continued(symbol: str, live: Session) -> Listing | None:
     return one
 
 
-def _base(symbol: str, instrument: Instrument | None, price: str | None) -> Listing:
-    """Return a listing by its instrument, else a made-up one, at the last price known."""
+def _base(symbol: str, instrument: Instrument | None, price: str | None, levels: list[CountedLevel]) -> Listing:
+    """Return a listing by its instrument, else a made-up one with the steps that are seen, at the last price known."""
     one = listing(symbol)
     if instrument is not None:
         known = known_listing(symbol, instrument, ())
         one = msgspec.structs.replace(known, price=known.tick.count(one.tick.write(one.price)), size=one.size)
+    elif levels:
+        one = msgspec.structs.replace(
+            one, tick=Step(1, max(_digits(price) for price, _, _ in levels)),
+            lot=Step(1, max(_digits(size) for _, size, _ in levels)),
+        )  # fmt: skip
     elif price is not None:
-        one = msgspec.structs.replace(one, tick=Step(1, len(price.partition(".")[2])))
+        one = msgspec.structs.replace(one, tick=Step(1, _digits(price)))
     return one if price is None else msgspec.structs.replace(one, price=max(1, one.tick.count(price)))
+
+
+def _digits(text: str) -> int:
+    return len(text.partition(".")[2])

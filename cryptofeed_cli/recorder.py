@@ -216,6 +216,7 @@ class Recorder:
             "duplicates": written.duplicates,
             "conflicts": written.conflicts,
             "simulated_episodes": 0 if self._failover is None else self._failover.episodes,
+            "simulated_seconds": 0 if self._failover is None else self._failover.simulated // SECOND,
         }
         self._run = msgspec.structs.replace(
             self._run, state=state, heartbeat_at=now, ended_at=None if state == "running" else now, counters=counters,

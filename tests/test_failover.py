@@ -72,6 +72,7 @@ def test_an_outage_is_bridged_labelled_and_leaves_the_live_record_complete(tmp_p
         assert {(one.source, one.episode) for one in made_up} == {("simulated", 1)}
     (run,) = stored(store, "runs")
     assert run.counters["simulated_episodes"] == 1
+    assert run.counters["simulated_seconds"] >= 3
     assert {one.run_id for one in stored(store, "trades", SIMULATED)} == {run.run_id}
     # The stream goes on where it was, and never pauses for longer than `after` and a second.
     known = [one for one in stored(store, "trades") if one.source == "live"][:80]
@@ -82,6 +83,7 @@ def test_an_outage_is_bridged_labelled_and_leaves_the_live_record_complete(tmp_p
     assert max(after - before for before, after in pairwise(received)) < 2 * SECOND + SECOND  # a slow machine's second
     (gap,) = (one for one in stored(store, "gaps") if one.channel == "trades")
     assert (gap.kind, gap.status) == ("disconnect", "filled")
+    assert "; simulated data from 20" in gap.reason
 
 
 def test_a_socket_that_fell_silent_is_bridged_too(tmp_path: Path, tape: list[Push]) -> None:
