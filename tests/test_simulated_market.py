@@ -15,10 +15,10 @@ from cryptofeed_cli.types import BookUpdate, Instrument, MarketRecord, OrderBook
 from tests.simulations import START_MS, SYMBOLS, Rehearsal, market, plan
 from tests.tapes import rebuild
 
-SEEDS = range(16)
+SEEDS = range(10)
 
 
-@pytest.fixture(scope="module", params=[1, 2, 3])
+@pytest.fixture(scope="module", params=[1, 2])
 def rehearsal(request: pytest.FixtureRequest) -> Rehearsal:
     """Twenty seconds of three symbols."""
     return Rehearsal(plan(request.param)).run(20)

@@ -25,6 +25,8 @@ MOST_LOTS = 1 << 24
 LONGEST_RUN = 200
 _REACH = 50
 """How many ticks a taker goes at most."""
+_STALE = 2_000
+"""How many orders that are gone may be in the pool, and three times those that rest."""
 _EAGER = 160
 """Of 256 that meet a wide spread so many narrow it, or take."""
 _NEAREST = 6
@@ -82,6 +84,8 @@ class Flow:
         second = min(self.fair * self._relative // BILLION, self._steepest)
         self.fair += second * (shock * COMMON + own * OWN) // _DEVIATIONS
         fills: list[Fill] = []
+        if len(self._pool) > _STALE + 4 * len(self.book.live):
+            self._pool = list(self.book.live)
         for ms in self._arrivals.step(agitation + volatility.now, 2 * UNIT):
             self.count += 1
             self._arrive(ms, fills)

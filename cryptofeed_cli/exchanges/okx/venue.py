@@ -1,7 +1,7 @@
-"""OKX seen from the other side: what its sockets and its REST interface answer, in whoever's name; opens no socket.
+"""OKX seen from the other side: what its sockets push and its REST interface answers; opens no socket.
 
-A `Venue` is told what happens in a market, as records, and says which frames that makes. A `Desk` is one connection:
-texts in, frames out. What is old is forgotten: past trades and candles reach back as far as `HISTORY`.
+A `Venue` is told what happens in a market, as records, and says which frames that makes. What is old is forgotten: past
+trades and candles reach back as far as `HISTORY`.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import msgspec
 
 from cryptofeed_cli.exchanges.base import Showing, Sockets, Topic
 from cryptofeed_cli.exchanges.okx import writing
+from cryptofeed_cli.exchanges.okx.desk import Desk
 from cryptofeed_cli.types import BookUpdate, CountedLevel, Instrument, Ticker, Trade
 
 SHOWING = Showing(cadence_ms=100, heartbeat_ms=60_000, levels=400)
@@ -26,8 +27,6 @@ SOCKETS = Sockets(
     paths={"/ws/v5/public": "public", "/ws/v5/business": "business"}, idle_seconds=30, request_bytes=64 << 10
 )
 """docs: Connect. An idle socket is closed with code 4004."""
-CHANNELS = {"tickers": "public", "trades": "public", "books": "public", "trades-all": "business"}
-"""What is served, and on which endpoint."""
 HISTORY = 50_000
 """Past trades kept of each symbol."""
 _MINUTE_MS = 60_000
@@ -208,70 +207,6 @@ class Venue:
         return writing.frame("trades", symbol, writing.fold(fills, f"{size:f}", sequence))
 
 
-class Desk:
-    """One connection to one endpoint. ``topics`` is what it is subscribed to."""
-
-    def __init__(self, venue: Venue, endpoint: str, number: int) -> None:
-        self.topics: set[Topic] = set()
-        self._venue = venue
-        self._endpoint = endpoint
-        self._name = f"{number:08x}"
-
-    def receive(self, text: str) -> list[bytes]:
-        """Do what the client asks; return what it is sent for it."""
-        if text == "ping":
-            return [b"pong"]
-        try:
-            request = _request.decode(text)
-        except (msgspec.MsgspecError, UnicodeError, RecursionError):
-            return [self._fail(None, "60012", f"Invalid request: {text[:200]}")]
-        replies: list[bytes] = []
-        for arg in request.args:
-            topic = Topic(arg.channel, arg.instId)
-            if request.op not in ("subscribe", "unsubscribe"):
-                replies.append(self._fail(request.id, "60019", f"Invalid op: {request.op}"))
-            elif CHANNELS.get(topic.channel) != self._endpoint or topic.symbol not in self._venue.instruments:
-                replies.append(self._fail(request.id, "60018", _wrong_url(topic)))
-            else:
-                replies += self._obey(request, topic)
-        return replies
-
-    def close(self) -> None:
-        """Forget the subscriptions."""
-        self._venue.wanted.subtract(self.topics)
-        self.topics.clear()
-
-    def _obey(self, request: _Request, topic: Topic) -> Iterator[bytes]:
-        arg = {"channel": topic.channel, "instId": topic.symbol}
-        yield _event({"id": request.id, "event": request.op, "arg": arg, "connId": self._name})
-        known = topic in self.topics
-        if request.op == "unsubscribe":
-            self.topics.discard(topic)
-            self._venue.wanted[topic] -= known
-            return
-        self.topics.add(topic)
-        self._venue.wanted[topic] += not known
-        # Seen on OKX: a repeated subscription brings a second snapshot of a book, and of all else only the ack.
-        first = self._venue.first(topic) if topic.channel == "books" or not known else None
-        if first is not None:
-            yield first
-
-    def _fail(self, identity: str | None, code: str, message: str) -> bytes:
-        return _event({"id": identity, "event": "error", "code": code, "msg": message, "connId": self._name})
-
-
-class _RequestArg(msgspec.Struct):
-    channel: str
-    instId: str  # noqa: N815 - OKX's name
-
-
-class _Request(msgspec.Struct):
-    op: str
-    args: list[_RequestArg]
-    id: str | None = None
-
-
-_request = msgspec.json.Decoder(_Request)
 _OF_SYMBOL = {
     "/market/ticker", "/market/books", "/market/trades", "/market/history-trades", "/market/history-candles",
     "/market/candles",
@@ -295,14 +230,3 @@ def _price(level: CountedLevel) -> Decimal:
 
 def _limit(query: Mapping[str, str], usual: int, most: int) -> int:
     return max(1, min(int(query.get("limit", usual)), most))
-
-
-def _event(fields: dict[str, Any]) -> bytes:
-    return msgspec.json.encode({name: value for name, value in fields.items() if value is not None})
-
-
-def _wrong_url(topic: Topic) -> str:
-    return (
-        f"Subscribe failed, wrong URL or channel:{topic.channel},instId:{topic.symbol} doesn't exist. "
-        "Please use the correct URL, channel and parameters referring to API document."
-    )
