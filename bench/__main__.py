@@ -5,14 +5,14 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterable
 
-from bench import frames, mongodb, outbox, pruning, room, sqlite
+from bench import frames, mongodb, outbox, pruning, room, simulator, sqlite
 from bench.machine import describe
-from bench.race import Figure, Size, Skipped
+from bench.race import Figure, Rate, Size, Skipped
 
 ROUNDS = 11
 _QUICK_ROUNDS = 2
 
-_Outcome = Iterable[Figure | Size]
+_Outcome = Iterable[Figure | Size | Rate]
 BENCHES: dict[str, Callable[[int, bool], _Outcome]] = {
     "trades": lambda rounds, quick: [frames.figure("trades", rounds=rounds, quick=quick)],
     "tickers": lambda rounds, quick: [frames.figure("tickers", rounds=rounds, quick=quick)],
@@ -22,6 +22,7 @@ BENCHES: dict[str, Callable[[int, bool], _Outcome]] = {
     "mongodb": lambda rounds, quick: mongodb.figures(rounds=rounds, quick=quick),
     "room": lambda _rounds, quick: [*room.sizes(quick=quick)],
     "outbox": lambda rounds, quick: outbox.figures(rounds=rounds, quick=quick),
+    "simulator": lambda rounds, quick: simulator.figures(rounds=rounds, quick=quick),
 }
 
 
@@ -48,10 +49,13 @@ def main() -> None:
             print(f"{name:24}skipped: {exc}", flush=True)
 
 
-def _line(outcome: Figure | Size) -> str:
+def _line(outcome: Figure | Size | Rate) -> str:
     if isinstance(outcome, Size):
         limit = "" if outcome.limit is None else f"{'':42}<= {outcome.limit:g} B"
         return f"{outcome.name:24}{outcome.bytes_each:16,.1f} B{limit}"
+    if isinstance(outcome, Rate):
+        rate = f"{outcome.rate:,.0f} {outcome.unit}/s"
+        return f"{outcome.name:24}{rate:>19}{'':43}>= {outcome.goal:,.0f}"
     ours, theirs = (f"{rate:,.0f} {outcome.unit}/s" for rate in (outcome.ours, outcome.theirs))
     extremes = f"({outcome.lowest:.2f}..{outcome.highest:.2f})"
     goal = "" if outcome.goal is None else f">= {outcome.goal:g}x"

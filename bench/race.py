@@ -39,6 +39,16 @@ class Size(NamedTuple):
     """None: it is what it is."""
 
 
+class Rate(NamedTuple):
+    """How fast something nobody else does goes."""
+
+    name: str
+    unit: str
+    rate: float
+    """The median over the rounds, in ``unit`` per second."""
+    goal: float
+
+
 def race(
     name: str, unit: str, ours: Side, theirs: Side, *, amount: int, rounds: int, goal: float | None = None
 ) -> Figure:

@@ -22,6 +22,7 @@ from cryptofeed_cli.config import Settings
 from cryptofeed_cli.coverage import is_carried
 from cryptofeed_cli.errors import ConfigurationError, StoreUnreachable, UsageError
 from cryptofeed_cli.exchanges.okx import Okx
+from cryptofeed_cli.failover import FailOver
 from cryptofeed_cli.feeds.live import LiveFeed
 from cryptofeed_cli.lookups import Lookups
 from cryptofeed_cli.network import Dialer
@@ -90,7 +91,8 @@ def build_recorder(
     if away is None and not outbox.backlog.records:
         with suppress(StoreUnreachable):  # the writer has more patience
             known = look_back(store)
-    session = Session(exchange, _options(settings, run, symbols, shard), records.append, known)
+    options = _options(settings, run, symbols, shard)
+    session = Session(exchange, options, records.append, known)
     writer = Writer(
         store, outbox, clock=clock, rng=_rng(), patience=settings.store.flush_interval, away=away,
         greet=None if known is not None else lambda answering: late.put(look_back(answering)),
@@ -102,6 +104,7 @@ def build_recorder(
         clock=clock, flush_interval=settings.store.flush_interval, flush_records=settings.store.flush_records,
         watch=watch, tell=partial(write_standing, places(settings.data_directory, run.name).status),
         pasts=None if known is not None else late,
+        failover=_build_failover(settings, exchange, options, records.append, clock),
     )  # fmt: skip
 
 
@@ -135,6 +138,14 @@ def _options(settings: Settings, run: Run, symbols: tuple[str, ...], shard: Shar
         rate_share=okx.rate_share,
         shared=True,
     )
+
+
+def _build_failover(
+    settings: Settings, exchange: Okx, options: SessionOptions, emit: Callable[[Record], object], clock: Clock
+) -> FailOver | None:
+    if not settings.failover.simulate:
+        return None
+    return FailOver(exchange, options, emit, after=settings.failover.after, clock=clock)
 
 
 def build_feed(settings: Settings, exchange: Okx, clock: Clock) -> LiveFeed:

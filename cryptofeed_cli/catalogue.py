@@ -50,6 +50,11 @@ class Catalogue:
         self._asked: dict[int, str] = {}
         self._next_request = next_request
 
+    @property
+    def known(self) -> Mapping[str, Instrument]:
+        """The last version of every symbol that was told of."""
+        return self._known
+
     def check(self, now: Moment) -> None:
         """Ask when it is time to."""
         if self._due is not None and now.monotonic < self._due:

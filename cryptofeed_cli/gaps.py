@@ -95,6 +95,12 @@ class Ledger:
         """Return the last revision of a gap that may be amended still."""
         return self._unfinished.get(identity)
 
+    def remark(self, at: int, text: str) -> None:
+        """Add to the reason of every gap whose far side is not known yet."""
+        for gap in list(self._unfinished.values()):
+            if gap.end is None:
+                self.amend(gap.gap_id, at, reason=f"{gap.reason}; {text}")
+
     def adopt(self, gap: Gap) -> None:
         """Go on with a gap that an earlier run left unfinished."""
         _keep(self._unfinished, gap.gap_id, gap)

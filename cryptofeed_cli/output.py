@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from itertools import islice, starmap
+from itertools import groupby, islice, starmap
 from operator import attrgetter
 from typing import Any, BinaryIO
 
@@ -18,13 +18,14 @@ from cryptofeed_cli.clock import SECOND, format_milliseconds, format_nanoseconds
 from cryptofeed_cli.config import nearest
 from cryptofeed_cli.errors import UsageError
 from cryptofeed_cli.printable import escape_lines
-from cryptofeed_cli.types import Encoding, Kind
+from cryptofeed_cli.types import KIND_OF, Encoding, Kind
 
 BATCH = 256
 """Records in memory at once; a full book holds 1600 strings."""
 
 Column = list[Any]
 Convert = Callable[[Column], Column]
+_Way = tuple[tuple[str, ...], list[Convert | None], Callable[[list[Column]], bytes]]
 
 
 def write_jsonl(kind: Kind, records: Iterable[Any], stream: BinaryIO, fields: Sequence[str] = ()) -> int:
@@ -32,12 +33,26 @@ def write_jsonl(kind: Kind, records: Iterable[Any], stream: BinaryIO, fields: Se
 
     Args: ``fields`` selects and orders; empty: all. Raises `UsageError` for an unknown field, `OSError` as it comes.
     """
-    names = _selected(kind, fields)
-    row = msgspec.defstruct("Row", [(name, Any) for name in names], gc=False)
-    encode = msgspec.json.Encoder().encode_lines
-    converters = [_IN_JSON.get(kind.encodings[name]) for name in names]
-    batches = _batches(names, converters, records)
-    return _write(batches, lambda columns: encode(list(starmap(row, zip(*columns, strict=True)))), stream)
+    names, converters, encode = _in_json(kind, fields)
+    return _write(_batches(names, converters, records), encode, stream)
+
+
+class MixedLines:
+    """Writes records of several kinds as JSON lines, in the order they come."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._ways: dict[str, _Way] = {}
+
+    def write(self, records: Sequence[Any]) -> None:
+        """Write records; raises `OSError` as it comes."""
+        for of, group in groupby(records, type):
+            kind = KIND_OF[of]
+            if kind.name not in self._ways:
+                self._ways[kind.name] = _in_json(kind, ())
+            names, converters, encode = self._ways[kind.name]
+            _write(_batches(names, converters, group), encode, self._stream, flush=False)
+        self._stream.flush()
 
 
 def write_csv(kind: Kind, records: Iterable[Any], stream: BinaryIO, fields: Sequence[str] = ()) -> int:
@@ -53,6 +68,15 @@ def write_csv(kind: Kind, records: Iterable[Any], stream: BinaryIO, fields: Sequ
     stream.write(f"{','.join(names)}\n".encode())
     batches = _batches(names, converters, records)
     return _write(batches, lambda columns: _csv([cells(column) for column in columns]), stream)
+
+
+def _in_json(kind: Kind, fields: Sequence[str]) -> _Way:
+    """Return the fields of a kind, how each becomes JSON, and what writes them."""
+    names = _selected(kind, fields)
+    row = msgspec.defstruct("Row", [(name, Any) for name in names], gc=False)
+    encode = msgspec.json.Encoder().encode_lines
+    converters = [_IN_JSON.get(kind.encodings[name]) for name in names]
+    return names, converters, lambda columns: encode(list(starmap(row, zip(*columns, strict=True))))
 
 
 def _selected(kind: Kind, fields: Sequence[str]) -> tuple[str, ...]:
@@ -73,14 +97,17 @@ def _batches(
         yield [convert(list(map(get, batch))) if convert else list(map(get, batch)) for get, convert in columns]
 
 
-def _write(batches: Iterable[list[Column]], encode: Callable[[list[Column]], bytes], stream: BinaryIO) -> int:
+def _write(
+    batches: Iterable[list[Column]], encode: Callable[[list[Column]], bytes], stream: BinaryIO, *, flush: bool = True
+) -> int:
     written = 0
     terminal = stream.isatty()
     for columns in batches:
         data = encode(columns)
         stream.write(escape_lines(data.decode()).encode() if terminal else data)
         written += len(columns[0])
-    stream.flush()
+    if flush:
+        stream.flush()
     return written
 
 

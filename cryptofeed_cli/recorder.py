@@ -13,6 +13,7 @@ import msgspec
 
 from cryptofeed_cli.clock import MILLISECOND, MINUTE, SECOND, Clock, format_nanoseconds
 from cryptofeed_cli.errors import NothingReceived, SymbolsRefused, ThreadDied
+from cryptofeed_cli.failover import FailOver
 from cryptofeed_cli.feeds.base import Closed, Died, Event, Feed, Tick
 from cryptofeed_cli.past import PAST_UNKNOWN, Past
 from cryptofeed_cli.session import Session
@@ -98,17 +99,20 @@ class Recorder:
         watch: Callable[[View], object] | None = None,
         tell: Callable[[Standing], object] | None = None,
         pasts: SimpleQueue[Mapping[str, Past]] | None = None,
+        failover: FailOver | None = None,
     ) -> None:
         """``records`` is where the session emits to; ``watch`` is shown the recording at every tick.
 
         ``tell`` is told with every sign of life how the recorder stands, and may raise `OSError`; ``pasts`` brings what
-        earlier runs left where that could not be read before.
+        earlier runs left where that could not be read before; ``failover`` emits to ``records`` too, while the exchange
+        is away (None: nothing is simulated then).
         """
         self._feed, self._session, self._records, self._writer = feed, session, records, writer
         self._run, self._clock = run, clock
         self._flush_interval, self._flush_records = flush_interval, flush_records
         self._watch, self._tell = watch, tell
         self._pasts = pasts
+        self._failover = failover
         self._state = State.CONNECTING
         self._obstacle = "nothing was heard"
         self._started = clock.monotonic()
@@ -161,6 +165,8 @@ class Recorder:
         if now - self._ticked >= TICK:
             self._ticked = now
             self._tick(now)
+        if self._failover is not None:
+            self._failover.turn(self._session, Tick(self._clock.now(), now))
         while self._session.actions:
             self._feed.perform(self._session.actions.popleft())
         self._talk()
@@ -246,7 +252,7 @@ class Recorder:
         before = self._state
         if self._session.halted:
             self._state = State.HALTED
-        elif self._session.simulated:
+        elif self._session.simulated or (self._failover is not None and self._failover.streams is not None):
             self._state = State.SIMULATED
         elif self._session.complete:
             self._state = State.LIVE
@@ -275,7 +281,10 @@ class Recorder:
             self._session.handle(self._feed.take(0))  # what came before the end
         finally:
             try:
-                self._session.finish(Tick(self._clock.now(), self._clock.monotonic()))
+                now = Tick(self._clock.now(), self._clock.monotonic())
+                self._session.finish(now)
+                if self._failover is not None:
+                    self._failover.finish(now)
                 self._talk()
             finally:
                 size, left = self._flush_records, [*self._kept, *self._records]
@@ -300,6 +309,8 @@ class Recorder:
             "refused": written.refused,
             "outbox": self._writer.backlog.records,
             PAST_UNKNOWN: int(self._pasts is not None),
+            "simulated_episodes": 0 if self._failover is None else self._failover.episodes,
+            "simulated_seconds": 0 if self._failover is None else self._failover.simulated // SECOND,
         }
         self._run = msgspec.structs.replace(
             self._run, state=state, heartbeat_at=now + self._writer.clock_offset,
@@ -309,7 +320,8 @@ class Recorder:
         return self._run
 
     def _symbol_view(self, symbol: str) -> SymbolView:
-        streams = self._session.streams
+        simulated = None if self._failover is None else self._failover.streams
+        streams = self._session.streams if simulated is None else simulated
         trades, tickers, book = streams.trades.get(symbol), streams.tickers.get(symbol), streams.books.get(symbol)
         trade = trades.last if trades is not None else None
         ticker = tickers.last if tickers is not None else None

@@ -230,6 +230,11 @@ class Session:
         return any(connection.up and connection.source == "simulated" for connection in self._connections.values())
 
     @property
+    def instruments(self) -> Mapping[str, Instrument]:
+        """What is known of the symbols."""
+        return self._catalogue.known
+
+    @property
     def streams(self) -> Streams:
         """The streams of the source that is delivering now."""
         return self._streams["simulated" if self.simulated else "live"]

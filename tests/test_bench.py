@@ -54,6 +54,8 @@ def test_the_room_that_every_kind_takes_is_measured_in_both_stores() -> None:
 
     for kind in ("trades", "tickers", "orderbooks", "book_updates"):
         assert len(re.findall(rf"^(?:sqlite|mongodb): {kind} +[\d,.]+ B$", printed, re.MULTILINE)) == 2, printed
+
+
 def test_an_idle_outbox_and_its_draining_are_raced_against_the_store_alone() -> None:
     printed = table("outbox")
 
@@ -62,9 +64,16 @@ def test_an_idle_outbox_and_its_draining_are_raced_against_the_store_alone() -> 
         assert re.search(rf"^{store}: drain +{RACE} +>= 0\.8x$", printed, re.MULTILINE)
 
 
+def test_the_simulator_is_measured_three_ways() -> None:
+    printed = table("simulator")
+
+    for way in ("records", "frames", "session"):
+        assert re.search(rf"^simulator: {way} +[\d,]+ orders/s +>= 100,000$", printed, re.MULTILINE)
+
+
 def test_an_unknown_benchmark_is_refused_and_the_known_ones_named() -> None:
     done = bench("speed")
 
     assert done.returncode == 2
-    names = "trades, tickers, books, sqlite, pruning, mongodb, room, outbox"
+    names = "trades, tickers, books, sqlite, pruning, mongodb, room, outbox, simulator"
     assert f"unknown name 'speed' (choose from {names})" in done.stderr

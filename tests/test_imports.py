@@ -20,6 +20,7 @@ LAYERS = (
     ("book", "chain", "gaps", "rejects", "config", "logs", "network", "shards"),
     ("rest",),
     ("exchanges",),
+    ("simulation",),
     ("feeds",),
     ("stores",),
     ("connections",),
@@ -29,6 +30,9 @@ LAYERS = (
     ("parcels", "standing"),
     ("deliverer", "spooler"),
     ("writer", "keeping", "certificate", "copying", "lookups", "pruning", "queries", "refill", "status"),
+    ("venue_server",),
+    ("simulator",),
+    ("failover",),
     ("recorder", "retention"),
     ("output", "dashboard"),
     ("assembly",),
@@ -50,6 +54,7 @@ HOMES = {
     "typer": ("cli",),
     "urllib3": ("rest",),
     "websocket": ("feeds.",),
+    "websockets": ("venue_server",),
 }
 """The only modules (by how their names begin) that may know a library."""
 

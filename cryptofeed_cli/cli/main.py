@@ -16,6 +16,7 @@ from cryptofeed_cli.cli import copy as copying
 from cryptofeed_cli.cli import prune as pruning
 from cryptofeed_cli.cli import query as querying
 from cryptofeed_cli.cli import record as recording
+from cryptofeed_cli.cli import simulate as simulating
 from cryptofeed_cli.cli import status as standing
 from cryptofeed_cli.cli.options import ConfigFile, Invocation
 from cryptofeed_cli.errors import CryptofeedError, UsageError
@@ -54,6 +55,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command(epilog=recording.EXAMPLE)(recording.record)
+app.command(epilog=simulating.EXAMPLE)(simulating.simulate)
 app.command(epilog=querying.EXAMPLE)(querying.query)
 app.command(epilog=refilling.EXAMPLE)(refilling.backfill)
 app.command(epilog=pruning.EXAMPLE)(pruning.prune)

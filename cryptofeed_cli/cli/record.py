@@ -12,6 +12,8 @@ from cryptofeed_cli.cli.options import (
     RecorderName,
     Redundancy,
     ShardOption,
+    Simulate,
+    SimulateAfter,
     StoreUrl,
     configure,
     print_configuration,
@@ -32,6 +34,8 @@ def record(
     name: RecorderName = None,
     redundancy: Redundancy = None,
     shard: ShardOption = None,
+    simulate: Simulate = None,
+    simulate_after: SimulateAfter = None,
     dashboard: Annotated[
         bool | None, typer.Option("--dashboard/--plain", help="Live view, or log lines; a terminal decides.")
     ] = None,
@@ -48,6 +52,8 @@ def record(
         "record.name": name,
         "record.redundancy": redundancy,
         "store.url": store,
+        "failover.simulate": simulate,
+        "failover.after": simulate_after,
     }
     settings = configure(ctx, config, given)
     period = None if duration is None else parse_duration(duration)
@@ -70,12 +76,12 @@ def record(
     refuse_what_is_missing(settings)
     settings.make_data_directory()
     if drain:
-        print_drained(drain_outbox(settings, recorder_name(settings)), redact(settings.store_url))
+        print_drained(drain_outbox(settings, recorder_name(settings, part)), redact(settings.store_url))
         return
     stop, clock = Event(), SystemClock()
     stop_on_signals(stop)
     with (
-        open_keepers(settings, recorder_name(settings), clock) as (opened, outbox, away, since),
+        open_keepers(settings, recorder_name(settings, part), clock) as (opened, outbox, away, since),
         live_view(opened.url, shown=dashboard) as watch,
         retention(settings.store.retention, lambda: open_store(settings.store_url, writable=True), clock, stop),
     ):

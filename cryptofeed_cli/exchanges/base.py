@@ -5,7 +5,7 @@ An exchange is pure: bytes in, messages out. It opens no socket, reads no clock 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
@@ -163,6 +163,54 @@ class Candle(msgspec.Struct, frozen=True):
     """Whether the minute is over and the volume final."""
 
 
+class Showing(msgspec.Struct, frozen=True):
+    """How an exchange shows its market."""
+
+    cadence_ms: int
+    """Books and tickers are told of this often, at most."""
+    heartbeat_ms: int
+    """A book is told of at least this often, also unchanged."""
+    levels: int
+    """Of each side of a book."""
+
+
+class Sockets(msgspec.Struct, frozen=True):
+    """Where and how an exchange listens."""
+
+    paths: Mapping[str, str]
+    """The endpoint of each URL path."""
+    idle_seconds: float
+    """A socket on which nothing was sent for so long is closed."""
+    request_bytes: int
+    """The longest request it takes."""
+
+
+class Desk(Protocol):
+    """One client's connection, seen from the exchange's side."""
+
+    topics: set[Topic]
+    """What the client is subscribed to."""
+
+    def receive(self, text: str) -> list[bytes]:
+        """Do what the client asks; return what it is sent for it."""
+
+    def close(self) -> None:
+        """Forget the subscriptions."""
+
+
+class Venue(Protocol):
+    """An exchange from the other side, for whoever stands in for it: records in, frames and answers out."""
+
+    def publish(self, happened: Iterable[Trade | Ticker | BookUpdate]) -> list[tuple[Topic, bytes]]:
+        """Take what happened in the market, in order; return the frames that somebody wants, each with its topic."""
+
+    def desk(self, endpoint: str) -> Desk:
+        """Open a connection to an endpoint."""
+
+    def answer(self, target: str, now_ms: int) -> tuple[int, bytes]:
+        """Answer a REST request, given as path and query, with an HTTP status and a body."""
+
+
 class Exchange(Protocol):
     """One exchange, as far as recording needs it."""
 
@@ -185,6 +233,17 @@ class Exchange(Protocol):
     @property
     def rest_headers(self) -> Mapping[str, str]:
         """What every REST request must carry."""
+
+    @property
+    def showing(self) -> Showing:
+        """How it shows its market."""
+
+    @property
+    def listening(self) -> Sockets:
+        """Where and how it listens."""
+
+    def venue(self, instruments: Iterable[Instrument]) -> Venue:
+        """Return its other side, with nothing known but the instruments."""
 
     def subscribe(self, topics: Sequence[Topic], request_id: str) -> str:
         """Return the text that asks for ``topics``."""

@@ -14,7 +14,7 @@ from cryptofeed_cli.book import Book
 from cryptofeed_cli.chain import Chain, Link
 from cryptofeed_cli.clock import Moment
 from cryptofeed_cli.gaps import Ledger
-from cryptofeed_cli.types import KIND_OF, BookUpdate, Fault, Gap, GapKind, OrderBook
+from cryptofeed_cli.types import KIND_OF, BookUpdate, CountedLevel, Fault, Gap, GapKind, OrderBook
 
 CHECKPOINT_MS = 300_000
 """A full book at least this often, so that any book costs minutes of data."""
@@ -77,6 +77,10 @@ class BookStream:
     def valid(self) -> bool:
         """Whether the book is right at this moment."""
         return self._chain.last is not None
+
+    def levels(self) -> tuple[list[CountedLevel], list[CountedLevel]]:
+        """Return bids and asks as they were last known, best first: right while `valid`, else what was before."""
+        return self._book.levels()
 
     def resume(self, times: Mapping[str, int], outages: Mapping[str, Gap], now: Moment) -> None:
         """Go on where an earlier run ended: at the last times stored, or in outages that it recorded, by channel.

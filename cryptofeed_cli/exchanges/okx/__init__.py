@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from urllib.parse import quote
 
 import msgspec
 
 from cryptofeed_cli.clock import SECOND
-from cryptofeed_cli.exchanges.base import Candle, Capabilities, Maintenance, Topic, Wire
-from cryptofeed_cli.exchanges.okx import answers, frames
+from cryptofeed_cli.exchanges.base import Candle, Capabilities, Maintenance, Showing, Sockets, Topic, Wire
+from cryptofeed_cli.exchanges.okx import answers, frames, venue
 from cryptofeed_cli.types import BookUpdate, Instrument, Source, Ticker, Trade
 
 CAPABILITIES = Capabilities(
@@ -73,6 +73,20 @@ class Okx:
     def rest_headers(self) -> Mapping[str, str]:
         """What every REST request must carry."""
         return {"x-simulated-trading": "1"} if self._demo else {}
+
+    @property
+    def showing(self) -> Showing:
+        """How it shows its market."""
+        return venue.SHOWING
+
+    @property
+    def listening(self) -> Sockets:
+        """Where and how it listens."""
+        return venue.SOCKETS
+
+    def venue(self, instruments: Iterable[Instrument]) -> venue.Venue:
+        """Return its other side, with nothing known but the instruments."""
+        return venue.Venue(instruments)
 
     def subscribe(self, topics: Sequence[Topic], request_id: str) -> str:
         """Return the text that asks for ``topics``."""
