@@ -1,13 +1,16 @@
 """Missed trades asked for over REST, by id, politely; pure like the session: opens no connection, reads no clock.
 
-A hole is asked for in pages from its top downwards (a page holds the ids just below a given one), several pages at a
-time where the exchange's rate allows. What a page should hold and does not is asked for again, since answers come from
-caches of different age; only what stays away is believed to be absent at the source.
+A request brings what exists just below an id, however far below that is. Answers come from caches of different age, and
+an old one looks as if its newest trades did not exist: so an answer speaks for the ids below the highest one that it
+holds, and proves nothing of those above. Every page asks for the id above it too, which should exist, and pages are
+asked for several at a time where the exchange's rate allows. What an answer lacks among the ids it speaks for is asked
+for again, and only what stays away is believed to be absent at the source.
 """
 
 from __future__ import annotations
 
-from collections import deque
+from bisect import bisect_left, bisect_right, insort
+from collections import defaultdict, deque
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -24,6 +27,8 @@ BELIEVED_AFTER = 3
 """How often ids must stay away before they are believed to be absent at the source."""
 ASK_AGAIN = (SECOND, 2 * SECOND, 4 * SECOND)
 """How long to wait before asking for the same page once more."""
+DOUBTS = 12
+"""How often ids may be left unproven; then nobody asks for them any more, and their gap stays as it is."""
 RETRY_MAX = 60 * SECOND
 IN_FLIGHT = 8
 """Pages asked for and not answered yet."""
@@ -66,17 +71,25 @@ class Limiter:
         self._next = monotonic + self._spacing * self._slowness
 
 
+Range = tuple[int, int]
+"""Ids from the first to the last."""
+
+
 class Page(msgspec.Struct):
-    """Ids ``low..high`` of one symbol, to be had with one request."""
+    """Ids of one symbol, to be had with one request: for what exists up to ``top``."""
 
     symbol: str
-    low: int
-    high: int
+    ranges: list[Range]
+    """Ascending."""
+    top: int
+    """An id above them that should exist; known to only where it came with an answer, or ends a hole."""
     due: int = 0
     """Monotonic time before which it is not asked for."""
     failures: int = 0
     absences: int = 0
-    """How often an answer lacked the same ids."""
+    """How many answers spoke for these ids and lacked them."""
+    doubts: int = 0
+    """How many answers did not speak for these ids."""
 
 
 class Backfill:
@@ -101,7 +114,8 @@ class Backfill:
         self._absent = absent
         self._newest = newest
         self._limiter = Limiter(exchange.capabilities.history_per_second * rate_share)
-        self._ranges: deque[tuple[str, int, int]] = deque()
+        self._wanted: dict[str, list[Range]] = {}
+        """What nobody asked for yet, ascending, by symbol; the symbols take turns."""
         self._again_later: deque[Page] = deque()
         self._asked: dict[int, Page] = {}
         self._tails: dict[int, str] = {}
@@ -110,11 +124,11 @@ class Backfill:
     @property
     def busy(self) -> bool:
         """Whether anything is still to be had."""
-        return bool(self._ranges or self._again_later or self._asked)
+        return bool(self._wanted or self._again_later or self._asked)
 
     def want(self, symbol: str, first: int, last: int) -> None:
         """Ask for ids ``first..last``."""
-        self._ranges.append((symbol, first, last))
+        insort(self._wanted.setdefault(symbol, []), (first, last))
 
     def want_newest(self, symbol: str, now: Moment) -> None:
         """Ask for the newest trades of a symbol, now and then for as long as this is called."""
@@ -130,22 +144,24 @@ class Backfill:
         while len(self._asked) < IN_FLIGHT and (page := self._next_page(now)) is not None:
             request_id = self._next_request()
             self._asked[request_id] = page
-            self._act(Fetch(request_id, self._exchange.history_path(page.symbol, page.high + 1)))
+            self._act(Fetch(request_id, self._exchange.history_path(page.symbol, page.top + 1)))
 
     def _next_page(self, now: Moment) -> Page | None:
         due = next((page for page in self._again_later if page.due <= now.monotonic), None)
-        if due is None and (not self._ranges or len(self._again_later) >= POSTPONED):
+        if due is None and (not self._wanted or len(self._again_later) >= POSTPONED):
             return None
         if not self._limiter.allows(now.monotonic):
             return None
         if due is not None:
             self._again_later.remove(due)
             return due
-        symbol, first, last = self._ranges.popleft()
-        low = max(first, last - self._exchange.capabilities.history_page + 1)
-        if low > first:
-            self._ranges.appendleft((symbol, first, low - 1))
-        return Page(symbol, low, last)
+        symbol = next(iter(self._wanted))
+        ranges = self._wanted.pop(symbol)
+        last = ranges[-1][1]
+        wanted, below = _split(ranges, last - self._exchange.capabilities.history_page + 2, last)
+        if below:
+            self._wanted[symbol] = below
+        return Page(symbol, wanted, last + 1)
 
     def answer(self, answer: Answer) -> bool:
         """Take an answer; return False where it is to somebody else's question."""
@@ -165,7 +181,8 @@ class Backfill:
             if exc.transient:
                 self._again(page, answer)
             else:
-                self._absent(page.symbol, page.low, page.high, answer)
+                for low, high in page.ranges:
+                    self._absent(page.symbol, low, high, answer)
         except ProtocolError:
             self._again(page, answer)
         else:
@@ -181,19 +198,85 @@ class Backfill:
 
     def _again(self, page: Page, now: Moment) -> None:
         page.failures += 1
-        page.due = now.monotonic + min(250 * MILLISECOND << min(page.failures, 10), RETRY_MAX)
-        self._again_later.append(page)
+        self._postpone(page, now, min(250 * MILLISECOND << min(page.failures, 10), RETRY_MAX))
+
+    def _postpone(self, page: Page, now: Moment, wait: int) -> None:
+        page.due = now.monotonic + wait
+        if page.ranges:
+            self._again_later.append(page)
 
     def _compare(self, page: Page, trades: list[Trade], now: Moment) -> None:
-        wanted = [trade for trade in _ascending(trades) if page.low <= int(trade.trade_id) <= page.high]
-        if wanted:
-            self._found(page.symbol, wanted, now)
-        for low, high in missing_ranges(page.low, page.high, (int(trade.trade_id) for trade in wanted)):
-            if page.absences + 1 >= BELIEVED_AFTER:
-                self._absent(page.symbol, low, high, now)
-                continue
-            due = now.monotonic + ASK_AGAIN[page.absences]
-            self._again_later.append(Page(page.symbol, low, high, due, absences=page.absences + 1))
+        """Take what an answer brings, and what it says of ids that it lacks, whoever asked for them."""
+        rows = {int(trade.trade_id): trade for trade in trades if int(trade.trade_id) <= page.top}
+        if not rows:
+            self._doubt(page, now)
+            return
+        ids = sorted(rows)
+        floor = ids[0] if len(ids) >= self._exchange.capabilities.history_page else 0
+        lacking: dict[int, list[Range]] = defaultdict(list)
+        found: list[int] = []
+        for part in (page, *self._concerned(page.symbol, floor, ids[-1])):
+            told, part.ranges = _split(part.ranges, floor, ids[-1])
+            for low, high in told:
+                held = ids[bisect_left(ids, low) : bisect_right(ids, high)]
+                found += held
+                lacking[part.absences] += missing_ranges(low, high, held)
+        if found:
+            self._found(page.symbol, [rows[number] for number in sorted(set(found))], now)
+        for absences, ranges in lacking.items():
+            self._lack(page.symbol, sorted(ranges), absences + 1, now)
+        above = [one for one in page.ranges if one[0] > ids[-1]]
+        self._doubt(msgspec.structs.replace(page, ranges=above), now)
+        page.ranges, page.top = page.ranges[: len(page.ranges) - len(above)], floor
+        self._postpone(page, now, 0)
+
+    def _concerned(self, symbol: str, low: int, high: int) -> list[Page]:
+        """Return what else of a symbol is to be had within a range: in flight, or not asked for yet."""
+        ranges = self._wanted.pop(symbol, [])
+        # Ranges do not overlap, so they are in order by their ends too.
+        start, stop = bisect_left(ranges, low, key=_last), bisect_right(ranges, high, key=_first)
+        inside, outside = _split(ranges[start:stop], low, high)
+        rest = ranges[:start] + outside + ranges[stop:]
+        if rest:
+            self._wanted[symbol] = rest
+        return [Page(symbol, inside, high), *(page for page in self._asked.values() if page.symbol == symbol)]
+
+    def _lack(self, symbol: str, ranges: list[Range], absences: int, now: Moment) -> None:
+        """Take note that ids were lacking once more."""
+        if absences >= BELIEVED_AFTER:
+            for low, high in ranges:
+                self._absent(symbol, low, high, now)
+        elif ranges:
+            page = Page(symbol, ranges, ranges[-1][1] + 1, absences=absences)
+            self._postpone(page, now, ASK_AGAIN[absences - 1])
+
+    def _doubt(self, page: Page, now: Moment) -> None:
+        """Ask again for ids that an answer did not speak for: a cache is old, or what should be above them is not."""
+        if page.ranges and page.doubts < DOUBTS:
+            last = page.ranges[-1][1]
+            page.top = last + 2 * (page.top - last)
+            page.doubts += 1
+            self._postpone(page, now, min(SECOND << page.doubts - 1, RETRY_MAX))
+
+
+def _split(ranges: list[Range], low: int, high: int) -> tuple[list[Range], list[Range]]:
+    """Return the parts of ranges that are within ``low..high``, and those that are not; both ascending."""
+    inside = [(max(first, low), min(last, high)) for first, last in ranges if first <= high and last >= low]
+    outside = [
+        part
+        for first, last in ranges
+        for part in ((first, min(last, low - 1)), (max(first, high + 1), last))
+        if part[0] <= part[1]
+    ]
+    return inside, outside
+
+
+def _first(one: Range) -> int:
+    return one[0]
+
+
+def _last(one: Range) -> int:
+    return one[1]
 
 
 def _ascending(trades: list[Trade]) -> list[Trade]:
