@@ -25,7 +25,7 @@ from cryptofeed_cli.types import Trade
 
 BELIEVED_AFTER = 3
 """How often ids must stay away before they are believed to be absent at the source."""
-ASK_AGAIN = (SECOND, 2 * SECOND, 4 * SECOND)
+ASK_AGAIN = (SECOND, 2 * SECOND)
 """How long to wait before asking for the same page once more."""
 DOUBTS = 12
 """How often ids may be left unproven; then nobody asks for them any more, and their gap stays as it is."""

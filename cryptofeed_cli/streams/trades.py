@@ -65,7 +65,7 @@ class TradeStream:
         if gap.missing is not None and hole.missing + gap.filled < gap.missing:
             self._ledger.fill(gap.gap_id, now.at, gap.missing - gap.filled - hole.missing)
         if hole.ranges:
-            self._ids.holes.append(hole)
+            self._ids.add(hole)
             self._fill(hole)
 
     def take(self, trades: list[Trade], now: Moment, _carriers: object = None) -> None:
@@ -163,8 +163,7 @@ class TradeStream:
         known, before = self._ids.next, self._ids.timestamp
         if known is None or last >= known or before is None or timestamp is None:
             return False
-        missed = any(low <= last and first <= high for hole in self._ids.holes for low, high in hole.ranges)
-        return timestamp - before > RENUMBERED_AFTER_MS and not missed
+        return timestamp - before > RENUMBERED_AFTER_MS and not self._ids.misses(first, last)
 
     def _begin_anew(self, first: int, timestamp: int | None, now: Moment) -> None:
         self.check(now, final=True)
