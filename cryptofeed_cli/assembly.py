@@ -11,10 +11,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from hashlib import blake2b
-from http import HTTPStatus
 
 from cryptofeed_cli import __version__
-from cryptofeed_cli.backfill import Limiter
+from cryptofeed_cli.asking import Limiter
 from cryptofeed_cli.clock import MILLISECOND, Clock
 from cryptofeed_cli.config import Settings
 from cryptofeed_cli.errors import ConfigurationError
@@ -55,8 +54,9 @@ def build_recorder(
     okx, book = settings.okx, settings.orderbook
     patterns = settings.record.symbols
     symbols = patterns
+    limiter = _limiter(settings, exchange)
     if any(map(is_pattern, patterns)):
-        with build_asker(settings, exchange, clock) as ask:
+        with build_asker(settings, exchange, clock, limiter) as ask:
             symbols = find_symbols(patterns, exchange, store, ask, clock.now())
     options = SessionOptions(
         run_id=run.run_id,
@@ -70,9 +70,8 @@ def build_recorder(
         redundancy=settings.record.redundancy,
         backfill=okx.backfill,
         backfill_limit=okx.backfill_limit,
-        rate_share=okx.rate_share,
     )
-    session = Session(exchange, options, records.append, recall(store, exchange.name, options.symbols))
+    session = Session(exchange, options, records.append, recall(store, exchange.name, options.symbols), limiter)
     return Recorder(
         build_feed(settings, exchange, clock), session, records, Writer(store), run,
         clock=clock, flush_interval=settings.store.flush_interval, flush_records=settings.store.flush_records,
@@ -101,24 +100,33 @@ def build_feed(settings: Settings, exchange: Okx, clock: Clock) -> LiveFeed:
 
 
 @contextmanager
-def build_asker(settings: Settings, exchange: Okx, clock: Clock) -> Iterator[Callable[[str], Response]]:
-    """Make a way to ask the exchange's REST interface, one question at a time, no faster than it allows."""
+def build_asker(
+    settings: Settings, exchange: Okx, clock: Clock, limiter: Limiter | None = None
+) -> Iterator[Callable[[str], Response]]:
+    """Make a way to ask the exchange's REST interface, one question at a time, no faster than it allows.
+
+    ``limiter`` is that of the whole process, where others ask too.
+    """
     okx, network = settings.okx, settings.network
     urls = okx.rest_url or exchange.rest
     dialer = Dialer(ca_file=network.ca_file)
-    limiter = Limiter(exchange.capabilities.history_per_second * okx.rate_share)
+    limiter = limiter or _limiter(settings, exchange)
     rest = Rest(urls[0], dialer, clock=clock, timeout=network.connect_timeout, headers=exchange.rest_headers)
 
     def ask(path: str) -> Response:
         while not limiter.allows(clock.monotonic()):
             time.sleep(_POLL)
         answer = rest.get(path)
-        if answer.status == HTTPStatus.TOO_MANY_REQUESTS:
+        if exchange.rebukes(answer.status, answer.body):
             limiter.rebuke(clock.monotonic())
         return answer
 
     with closing(rest):
         yield ask
+
+
+def _limiter(settings: Settings, exchange: Okx) -> Limiter:
+    return Limiter(exchange.capabilities.rest_per_second * settings.okx.rate_share)
 
 
 def refuse_what_is_missing(settings: Settings) -> None:

@@ -11,15 +11,16 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
 from collections import defaultdict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 
 import msgspec
 
+from cryptofeed_cli.asking import Ask
 from cryptofeed_cli.clock import MILLISECOND, SECOND, Moment
 from cryptofeed_cli.errors import AnswerRefused, ProtocolError
 from cryptofeed_cli.exchanges.base import Exchange
-from cryptofeed_cli.feeds.base import Answer, Fetch
+from cryptofeed_cli.feeds.base import Answer
 from cryptofeed_cli.ids import missing_ranges
 from cryptofeed_cli.types import Trade
 
@@ -34,41 +35,9 @@ IN_FLIGHT = 8
 """Pages asked for and not answered yet."""
 POSTPONED = 1000
 """Pages to be asked for once more; no new ones are begun beyond that."""
-MARGIN = 0.95
-"""Share of the allowed rate that is used: the exchange's clock and ours do not tick alike."""
 TAIL_EVERY = 5 * SECOND
-"""How often the newest trades of one symbol are asked for."""
-SLOWEST = 0.05
-RECOVERY = 30 * SECOND
-"""After a rebuke the rate doubles again every so often, up to what is allowed."""
-
-
-class Limiter:
-    """Spaces requests evenly; a rebuke halves the rate, good conduct wins it back."""
-
-    def __init__(self, per_second: float) -> None:
-        self._spacing = round(SECOND / (per_second * MARGIN))
-        self._slowness = 1
-        self._next = 0
-        self._eased = 0
-
-    def allows(self, monotonic: int) -> bool:
-        """Tell whether a request may be sent now, and count it if so."""
-        if self._slowness > 1 and monotonic - self._eased >= RECOVERY:
-            self._slowness //= 2
-            self._eased = monotonic
-        if monotonic < self._next:
-            return False
-        # A late call does not earn more than one request at once, but keeps the average.
-        spacing = self._spacing * self._slowness
-        self._next = max(self._next, monotonic - spacing) + spacing
-        return True
-
-    def rebuke(self, monotonic: int) -> None:
-        """The exchange said that this was too fast."""
-        self._slowness = min(self._slowness * 2, round(1 / SLOWEST))
-        self._eased = monotonic
-        self._next = monotonic + self._spacing * self._slowness
+"""How soon the newest trades of one symbol are asked for again; every time it takes twice as long."""
+TAIL_MAX = 60 * SECOND
 
 
 Range = tuple[int, int]
@@ -98,28 +67,24 @@ class Backfill:
     def __init__(
         self,
         exchange: Exchange,
-        act: Callable[[Fetch], object],
-        next_request: Callable[[], int],
+        ask: Ask,
         found: Callable[[str, list[Trade], Moment], object],
         absent: Callable[[str, int, int, Moment], object],
         newest: Callable[[str, list[Trade], Moment], object],
-        *,
-        rate_share: float,
     ) -> None:
         """``found`` and ``newest`` take trades of one symbol, ascending; ``absent`` ids that the exchange lacks too."""
         self._exchange = exchange
-        self._act = act
-        self._next_request = next_request
+        self._ask = ask
         self._found = found
         self._absent = absent
         self._newest = newest
-        self._limiter = Limiter(exchange.capabilities.history_per_second * rate_share)
         self._wanted: dict[str, list[Range]] = {}
         """What nobody asked for yet, ascending, by symbol; the symbols take turns."""
         self._again_later: deque[Page] = deque()
         self._asked: dict[int, Page] = {}
         self._tails: dict[int, str] = {}
-        self._tails_due: dict[str, int] = {}
+        self._tails_due: dict[str, tuple[int, int]] = {}
+        """When the newest trades are asked for next, in monotonic time, and how long to wait after that."""
 
     @property
     def busy(self) -> bool:
@@ -130,38 +95,46 @@ class Backfill:
         """Ask for ids ``first..last``."""
         insort(self._wanted.setdefault(symbol, []), (first, last))
 
-    def want_newest(self, symbol: str, now: Moment) -> None:
-        """Ask for the newest trades of a symbol, now and then for as long as this is called."""
-        if now.monotonic < self._tails_due.get(symbol, 0) or len(self._tails) >= IN_FLIGHT:
-            return
-        self._tails_due[symbol] = now.monotonic + TAIL_EVERY
-        request_id = self._next_request()
-        self._tails[request_id] = symbol
-        self._act(Fetch(request_id, self._exchange.newest_path(symbol)))
+    def want_newest(self, symbols: Iterable[str], now: Moment) -> None:
+        """Ask for the newest trades of symbols, of each ever more seldom for as long as it is among them."""
+        self._tails_due = {symbol: self._tails_due.get(symbol, (0, TAIL_EVERY)) for symbol in symbols}
+        for symbol, (due, wait) in sorted(self._tails_due.items(), key=lambda item: item[1]):
+            if due > now.monotonic or len(self._tails) >= IN_FLIGHT:
+                return
+            request_id = self._ask(self._exchange.newest_path(symbol), now)
+            if request_id is None:
+                return
+            self._tails[request_id] = symbol
+            self._tails_due[symbol] = (now.monotonic + wait, min(2 * wait, TAIL_MAX))
 
     def check(self, now: Moment) -> None:
         """Ask for what is due, as fast as is allowed."""
-        while len(self._asked) < IN_FLIGHT and (page := self._next_page(now)) is not None:
-            request_id = self._next_request()
+        while len(self._asked) < IN_FLIGHT:
+            page = next((page for page in self._again_later if page.due <= now.monotonic), None)
+            again = page is not None
+            if page is None:
+                if not self._wanted or len(self._again_later) >= POSTPONED:
+                    return
+                page, below = self._uppermost(next(iter(self._wanted)))
+            request_id = self._ask(self._exchange.history_path(page.symbol, page.top + 1), now)
+            if request_id is None:
+                return
             self._asked[request_id] = page
-            self._act(Fetch(request_id, self._exchange.history_path(page.symbol, page.top + 1)))
+            if again:
+                self._again_later.remove(page)
+                continue
+            del self._wanted[page.symbol]
+            if below:
+                self._wanted[page.symbol] = below
 
-    def _next_page(self, now: Moment) -> Page | None:
-        due = next((page for page in self._again_later if page.due <= now.monotonic), None)
-        if due is None and (not self._wanted or len(self._again_later) >= POSTPONED):
-            return None
-        if not self._limiter.allows(now.monotonic):
-            return None
-        if due is not None:
-            self._again_later.remove(due)
-            return due
-        symbol = next(iter(self._wanted))
-        ranges = self._wanted.pop(symbol)
+    def _uppermost(self, symbol: str) -> tuple[Page, list[Range]]:
+        """Return the highest page of what nobody asked for yet, and what is below it."""
+        ranges = self._wanted[symbol]
         last = ranges[-1][1]
-        wanted, below = _split(ranges, last - self._exchange.capabilities.history_page + 2, last)
-        if below:
-            self._wanted[symbol] = below
-        return Page(symbol, wanted, last + 1)
+        low = last - self._exchange.capabilities.history_page + 2
+        start = bisect_left(ranges, low, key=_last)
+        inside, outside = _split(ranges[start:], low, last)
+        return Page(symbol, inside, last + 1), ranges[:start] + outside
 
     def answer(self, answer: Answer) -> bool:
         """Take an answer; return False where it is to somebody else's question."""
@@ -176,8 +149,6 @@ class Backfill:
         try:
             trades = self._read(page.symbol, answer)
         except AnswerRefused as exc:
-            if exc.too_fast:
-                self._limiter.rebuke(answer.monotonic)
             if exc.transient:
                 self._again(page, answer)
             else:
@@ -221,6 +192,7 @@ class Backfill:
                 held = ids[bisect_left(ids, low) : bisect_right(ids, high)]
                 found += held
                 lacking[part.absences] += missing_ranges(low, high, held)
+        self._again_later = deque(waiting for waiting in self._again_later if waiting.ranges)
         if found:
             self._found(page.symbol, [rows[number] for number in sorted(set(found))], now)
         for absences, ranges in lacking.items():
@@ -231,7 +203,10 @@ class Backfill:
         self._postpone(page, now, 0)
 
     def _concerned(self, symbol: str, low: int, high: int) -> list[Page]:
-        """Return what else of a symbol is to be had within a range: in flight, or not asked for yet."""
+        """Return what else of a symbol an answer may speak for: in flight, not asked for yet, or never spoken for.
+
+        Only what was lacking once waits for its time.
+        """
         ranges = self._wanted.pop(symbol, [])
         # Ranges do not overlap, so they are in order by their ends too.
         start, stop = bisect_left(ranges, low, key=_last), bisect_right(ranges, high, key=_first)
@@ -239,7 +214,9 @@ class Backfill:
         rest = ranges[:start] + outside + ranges[stop:]
         if rest:
             self._wanted[symbol] = rest
-        return [Page(symbol, inside, high), *(page for page in self._asked.values() if page.symbol == symbol)]
+        waiting = (page for page in self._again_later if not page.absences)
+        others = [page for page in (*self._asked.values(), *waiting) if page.symbol == symbol]
+        return [Page(symbol, inside, high), *others]
 
     def _lack(self, symbol: str, ranges: list[Range], absences: int, now: Moment) -> None:
         """Take note that ids were lacking once more."""

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
+from cryptofeed_cli.asking import Ask
 from cryptofeed_cli.clock import HOUR, MINUTE, Moment
 from cryptofeed_cli.errors import ProtocolError
 from cryptofeed_cli.exchanges.base import Exchange
-from cryptofeed_cli.feeds.base import Action, Answer, Fetch
+from cryptofeed_cli.feeds.base import Answer
 from cryptofeed_cli.types import Instrument, Source
 
 EVERY = HOUR
@@ -26,8 +28,7 @@ class Catalogue:
         symbols: Sequence[str],
         known: Mapping[str, Instrument],
         emit: Callable[[Instrument], object],
-        act: Callable[[Action], object],
-        next_request: Callable[[], int],
+        ask: Ask,
         *,
         every: int = EVERY,
         listed: Callable[[list[Instrument], Moment], object] | None = None,
@@ -45,21 +46,20 @@ class Catalogue:
         self._symbols = set(symbols)
         self._known = dict(known)
         self._emit = emit
-        self._act = act
+        self._ask = ask
         self._due: int | None = None
+        self._unasked: deque[str] = deque()
+        """What this round is still to ask."""
         self._asked: dict[int, str] = {}
-        self._next_request = next_request
 
     def check(self, now: Moment) -> None:
         """Ask when it is time to."""
-        if self._due is not None and now.monotonic < self._due:
-            return
-        self._due = now.monotonic + self._every
-        self._round = []
-        for path in self._exchange.instrument_paths(self._asking_for):
-            request_id = self._next_request()
-            self._asked[request_id] = path
-            self._act(Fetch(request_id, path))
+        if self._due is None or now.monotonic >= self._due:
+            self._due = now.monotonic + self._every
+            self._round = []
+            self._unasked = deque(self._exchange.instrument_paths(self._asking_for))
+        while self._unasked and (request_id := self._ask(self._unasked[0], now)) is not None:
+            self._asked[request_id] = self._unasked.popleft()
 
     def answer(self, answer: Answer) -> str | None:
         """Take an answer; return what is wrong with it, if anything is (it will be asked for again)."""
@@ -78,7 +78,7 @@ class Catalogue:
         if problem is None:
             if self._round is not None:
                 self._round += instruments
-                if not self._asked and self._listed is not None:
+                if not self._asked and not self._unasked and self._listed is not None:
                     self._listed(self._round, answer)
             return None
         self._round = None

@@ -138,16 +138,13 @@ class RequestFailed(ExchangeError):
 
 
 class AnswerRefused(ExchangeError):
-    """The exchange answered a REST request with an error. ``too_fast``: it wants to be asked less often."""
+    """The exchange answered a REST request with an error."""
 
-    def __init__(
-        self, exchange: str, code: str, reason: str, *, too_fast: bool = False, transient: bool = True
-    ) -> None:
+    def __init__(self, exchange: str, code: str, reason: str, *, transient: bool = True) -> None:
         super().__init__(exchange, code, reason)
         self.exchange = exchange
         self.code = code
         self.reason = reason
-        self.too_fast = too_fast
         self.transient = transient
 
     def __str__(self) -> str:

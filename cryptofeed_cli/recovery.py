@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
+from cryptofeed_cli.asking import Ask
 from cryptofeed_cli.backfill import Backfill
 from cryptofeed_cli.carriers import Carriers
 from cryptofeed_cli.clock import SECOND, Moment
 from cryptofeed_cli.exchanges.base import Exchange, Topic
-from cryptofeed_cli.feeds.base import Answer, Fetch
+from cryptofeed_cli.feeds.base import Answer
 from cryptofeed_cli.past import Past
 from cryptofeed_cli.streams import Streams
 from cryptofeed_cli.types import Trade
@@ -20,21 +21,11 @@ TAIL_AFTER = 2 * SECOND
 class Recovery:
     """Lets the streams of real data go on where earlier runs ended, and fetches what they miss."""
 
-    def __init__(
-        self,
-        exchange: Exchange,
-        carriers: Carriers,
-        act: Callable[[Fetch], object],
-        next_request: Callable[[], int],
-        *,
-        rate_share: float,
-    ) -> None:
+    def __init__(self, exchange: Exchange, carriers: Carriers, ask: Ask) -> None:
         """`follow` is called before anything else."""
         self._carriers = carriers
         self._channel = exchange.capabilities.wires["trades"].channel
-        self._backfill = Backfill(
-            exchange, act, next_request, self._recover, self._lack, self._catch_up, rate_share=rate_share
-        )
+        self._backfill = Backfill(exchange, ask, self._recover, self._lack, self._catch_up)
         self.want = self._backfill.want
 
     def follow(self, streams: Streams) -> None:
@@ -57,11 +48,13 @@ class Recovery:
 
     def check(self, now: Moment) -> None:
         """Ask for what is due: holes, and what was missed of symbols that are subscribed again and say nothing."""
-        for symbol, trades in self._streams.trades.items():
-            if trades.interrupted and self._carriers.carried(
-                Topic(self._channel, symbol), now.monotonic - TAIL_AFTER, "live"
-            ):
-                self._backfill.want_newest(symbol, now)
+        since = now.monotonic - TAIL_AFTER
+        quiet = [
+            symbol
+            for symbol, trades in self._streams.trades.items()
+            if trades.interrupted and self._carriers.carried(Topic(self._channel, symbol), since, "live")
+        ]
+        self._backfill.want_newest(quiet, now)
         self._backfill.check(now)
 
     def answer(self, answer: Answer) -> bool:

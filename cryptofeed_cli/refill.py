@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from cryptofeed_cli.asking import Gate, Limiter
 from cryptofeed_cli.backfill import Backfill
 from cryptofeed_cli.clock import SECOND, Clock, Moment
 from cryptofeed_cli.errors import ExchangeError
@@ -76,16 +77,13 @@ class Refill:
         """By symbol."""
         self._store, self._exchange, self._feed, self._clock = store, exchange, feed, clock
         self._actions: deque[Fetch] = deque()
-        self._requests = 0
+        self._gate = Gate(exchange, self._actions.append, Limiter(exchange.capabilities.rest_per_second * rate_share))
         self._records: list[Record] = []
         self._gaps: dict[str, Gap] = {}
         """The last revision of every gap."""
         self._ledger = Ledger(exchange.name, "", self._emit)
         self._streams: dict[str, TradeStream] = {}
-        self._backfill = Backfill(
-            exchange, self._actions.append, self._next_request, self._found, self._lack, _ignore,
-            rate_share=rate_share,
-        )  # fmt: skip
+        self._backfill = Backfill(exchange, self._gate.ask, self._found, self._lack, _ignore)
 
     def run(self, gaps: Iterable[Gap], stop: Flag, watch: Callable[[], object] = lambda: None) -> None:
         """Fill gaps until there is nothing left to ask for, or ``stop`` is set; everything had is durable then.
@@ -105,6 +103,7 @@ class Refill:
                     if isinstance(event, Answer):
                         problem = event.error or event.announced
                         failures = 0 if problem is None else failures + 1
+                        self._gate.hear(event)
                         self._backfill.answer(event)
                 self._write()
                 watch()
@@ -151,10 +150,6 @@ class Refill:
 
     def _now(self) -> Tick:
         return Tick(self._clock.now(), self._clock.monotonic())
-
-    def _next_request(self) -> int:
-        self._requests += 1
-        return self._requests
 
 
 def _ignore(*_: Any) -> None:

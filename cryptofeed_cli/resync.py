@@ -6,11 +6,12 @@ from collections.abc import Callable
 
 import msgspec
 
+from cryptofeed_cli.asking import Ask
 from cryptofeed_cli.clock import MINUTE, SECOND, Moment
 from cryptofeed_cli.connections import Note
 from cryptofeed_cli.errors import AnswerRefused, ProtocolError
 from cryptofeed_cli.exchanges.base import Exchange
-from cryptofeed_cli.feeds.base import Answer, Fetch
+from cryptofeed_cli.feeds.base import Answer
 from cryptofeed_cli.types import BookUpdate
 
 TIMEOUT = 10 * SECOND
@@ -33,16 +34,14 @@ class Resync:
     def __init__(
         self,
         exchange: Exchange,
-        act: Callable[[Fetch], object],
-        next_request: Callable[[], int],
+        ask: Ask,
         renew: Callable[[str, Moment], object],
         splice: Callable[[BookUpdate, Moment], bool],
         say: Callable[[Note], object],
     ) -> None:
         """``renew`` asks for a subscription anew; ``splice`` takes a book out of REST and tells if it is of use."""
         self._exchange = exchange
-        self._act = act
-        self._next_request = next_request
+        self._ask = ask
         self._renew = renew
         self._splice = splice
         self._say = say
@@ -62,17 +61,20 @@ class Resync:
         wait = self._waits.setdefault(symbol, _Wait(now.monotonic))
         if now.monotonic < wait.due:
             return
+        request_id = None
+        if wait.asked % 2:
+            request_id = self._ask(self._exchange.book_path(symbol), now)
+            if request_id is None:
+                return
         wait.due = now.monotonic + min(TIMEOUT << wait.asked // 2, TIMEOUT_MAX)
         wait.asked += 1
         name = self._exchange.name
-        if wait.asked % 2:
+        if request_id is None:
             self._say(Note("warning", f"{symbol}: asking {name} for a new snapshot of the book"))
             self._renew(symbol, now)
-            return
-        self._say(Note("warning", f"{symbol}: no snapshot came; asking {name} for the book over REST"))
-        request_id = self._next_request()
-        self._asked[request_id] = symbol
-        self._act(Fetch(request_id, self._exchange.book_path(symbol)))
+        else:
+            self._say(Note("warning", f"{symbol}: no snapshot came; asking {name} for the book over REST"))
+            self._asked[request_id] = symbol
 
     def answer(self, answer: Answer) -> bool:
         """Take an answer; return False where it is to somebody else's question."""

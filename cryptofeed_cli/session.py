@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from cryptofeed_cli.asking import Gate, Limiter
 from cryptofeed_cli.carriers import Carriers
 from cryptofeed_cli.catalogue import EVERY as CATALOGUE_EVERY
 from cryptofeed_cli.catalogue import Catalogue
@@ -70,8 +71,6 @@ class SessionOptions(msgspec.Struct, frozen=True):
     """Ask for missed trades over REST."""
     backfill_limit: int = 3 * HOUR
     """Holes older than this are left for later."""
-    rate_share: float = 1.0
-    """Share of the exchange's REST limit that is used for it."""
     patterns: tuple[str, ...] = ()
     """What `symbols` were found by: new listings that match join, and delisted ones leave. Empty: the symbols stay."""
     witness: bool = False
@@ -82,9 +81,17 @@ class Session:
     """The whole logic of a recording."""
 
     def __init__(
-        self, exchange: Exchange, options: SessionOptions, emit: Emit, pasts: Mapping[str, Past] | None = None
+        self,
+        exchange: Exchange,
+        options: SessionOptions,
+        emit: Emit,
+        pasts: Mapping[str, Past] | None = None,
+        limiter: Limiter | None = None,
     ) -> None:
-        """``emit`` takes every record and gap; ``pasts`` is what earlier runs left of each symbol."""
+        """``emit`` takes every record and gap; ``pasts`` is what earlier runs left of each symbol.
+
+        ``limiter`` is that of every REST request, if anybody asked before; else the exchange's own limit is kept.
+        """
         self.actions: deque[Action] = deque()
         """What the feed has to do, in order. Whoever performs an action removes it."""
         self.notes: deque[Note] = deque(maxlen=1000)
@@ -100,10 +107,11 @@ class Session:
         self._exchange = exchange
         self._options = options
         self._emit = emit
-        self._requests = 0
-        act, say, ask = self.actions.append, self.notes.append, self._next_request
+        act, say = self.actions.append, self.notes.append
+        self._gate = Gate(exchange, act, limiter or Limiter(exchange.capabilities.rest_per_second))
+        ask = self._gate.ask
         self._carriers = Carriers(exchange, options.ping_interval, act, say)
-        self._recovery = Recovery(exchange, self._carriers, act, ask, rate_share=options.rate_share)
+        self._recovery = Recovery(exchange, self._carriers, ask)
         want = self._recovery.want if options.backfill else None
         self._streams: dict[Source, Streams] = {"live": self._make_streams(self.ledger, emit, want)}
         self._recovery.follow(self._streams["live"])
@@ -112,13 +120,13 @@ class Session:
         self._carrier_count = 0
         self._unreachable: set[int] = set()
         self._book_channel = exchange.capabilities.wires["book_updates"].channel
-        self._resync = Resync(exchange, act, ask, self._renew_book, self._splice, say)
+        self._resync = Resync(exchange, ask, self._renew_book, self._splice, say)
         self._watchdog = Watchdog(exchange, self._carriers, options.silence, act, ask, say)
-        self._inquiries = Inquiries(exchange, act, ask)
+        self._inquiries = Inquiries(exchange, ask)
         self._steps = Steps()
         known = {symbol: past.instrument for symbol, past in self._pasts.items() if past.instrument is not None}
         self._catalogue = Catalogue(
-            exchange, (*options.symbols, *options.patterns), known, self._emit_instrument, act, ask,
+            exchange, (*options.symbols, *options.patterns), known, self._emit_instrument, ask,
             every=LISTINGS_EVERY if options.patterns else CATALOGUE_EVERY,
             listed=self._listed if options.patterns else None,
         )  # fmt: skip
@@ -324,10 +332,6 @@ class Session:
             elif isinstance(stream, BookStream):
                 stream.narrow(now)
 
-    def _next_request(self) -> int:
-        self._requests += 1
-        return self._requests
-
     def _simulated_streams(self) -> Streams:
         """Holes in simulated data are nobody's loss: their ledger is not kept."""
         return self._make_streams(Ledger(self.exchange, self._options.run_id, _discard), self._emit_simulated)
@@ -352,6 +356,7 @@ class Session:
         if step:
             self._stepped(step, now)
         self._carriers.check(now)
+        self._inquiries.check(now)  # before all else that asks: how long an answer takes is what it tells
         for streams in self._streams.values():
             for trades in streams.trades.values():
                 trades.check(now)
@@ -362,7 +367,6 @@ class Session:
                 self._resync.check(symbol, now)
         self._watchdog.check(self.streams, now)
         self._catalogue.check(now)
-        self._inquiries.check(now)
         if self._options.backfill:
             self._recovery.check(now)
 
@@ -401,6 +405,7 @@ class Session:
         return book is not None and book.splice(snapshot, now)
 
     def _answer(self, answer: Answer) -> None:
+        self._gate.hear(answer)
         for asker in (self._recovery, self._resync, self._watchdog, self._inquiries):
             if asker.answer(answer):
                 return

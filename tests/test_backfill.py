@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cryptofeed_cli.backfill import Backfill, Limiter
+from cryptofeed_cli.asking import Gate, Limiter
+from cryptofeed_cli.backfill import Backfill
 from cryptofeed_cli.clock import MILLISECOND, SECOND, Moment
 from cryptofeed_cli.exchanges.okx import Okx
 from cryptofeed_cli.feeds.base import Answer, Fetch, Tick
@@ -39,9 +40,8 @@ class Bench:
         self.absent: list[tuple[int, int]] = []
         self.asked: list[tuple[int, int]] = []
         self.pending: list[tuple[int, Fetch]] = []
-        self.backfill = Backfill(
-            Okx(), self._act, self._number, self._found, self._absent, self._found, rate_share=rate_share
-        )  # fmt: skip
+        self.gate = Gate(Okx(), self._act, Limiter(10 * rate_share))
+        self.backfill = Backfill(Okx(), self.gate.ask, self._found, self._absent, self._found)
 
     def run(self, seconds: float) -> None:
         """Turn the clock in steps of 10 ms until nothing is left to be had, or the time is over."""
@@ -52,12 +52,11 @@ class Bench:
             for fetch in due:
                 below = int(parse_qs(urlsplit(fetch.path).query)["after"][0])
                 status, body = self.respond(below, fetch.request_id)
-                assert self.backfill.answer(Answer(fetch.request_id, self.now, self.now, status, body))
+                answer = Answer(fetch.request_id, self.now, self.now, status, body)
+                self.gate.hear(answer)
+                assert self.backfill.answer(answer)
             self.backfill.check(Tick(self.now, self.now))
             self.now += 10 * MILLISECOND
-
-    def _number(self) -> int:
-        return len(self.asked) + 1
 
     def _act(self, fetch: Fetch) -> None:
         self.asked.append((self.now, fetch.request_id))
@@ -186,7 +185,7 @@ def test_what_is_absent_and_what_is_not_is_told_apart_whatever_the_age_of_a_cach
 def test_a_long_block_of_ids_that_never_were_takes_few_requests() -> None:
     bench = Bench(lambda below, _: (200, rows([n for n in range(below - 1, 0, -1) if not 2000 <= n < 7000][:100])))
     bench.backfill.want("BTC-USDT", 1900, 7099)
-    bench.run(60)
+    bench.run(600)
 
     assert sorted(bench.found) == [*range(1900, 2000), *range(7000, 7100)]
     assert {n for first, last in bench.absent for n in range(first, last + 1)} == set(range(2000, 7000))
@@ -247,17 +246,6 @@ def test_a_share_of_the_rate_is_a_share() -> None:
     bench.run(60)
 
     assert 5.5 * SECOND <= bench.asked[-1][0] <= 7 * SECOND
-
-
-def test_a_rebuke_halves_the_rate_and_good_conduct_wins_it_back() -> None:
-    limiter = Limiter(10)
-    limiter.rebuke(0)
-
-    def granted(start: int, end: int) -> int:
-        return sum(limiter.allows(at) for at in range(start, end, MILLISECOND))
-
-    assert 4 <= granted(0, SECOND) <= 5
-    assert 9 <= granted(60 * SECOND, 61 * SECOND) <= 11  # after idling, one may be made up for
 
 
 def test_a_hole_of_any_size_costs_no_memory() -> None:

@@ -61,7 +61,7 @@ TABLE = [
         True,
     ),
     (
-        errors.AnswerRefused("OKX", "50011", "Rate limit reached", too_fast=True),
+        errors.AnswerRefused("OKX", "50011", "Rate limit reached"),
         "OKX answered with error 50011: Rate limit reached",
         3,
         True,

@@ -22,7 +22,7 @@ LAYERS = (
     ("exchanges",),
     ("feeds",),
     ("stores",),
-    ("connections",),
+    ("asking", "connections"),
     ("backfill", "carriers", "coverage", "catalogue", "inquiries", "past", "resync", "steps", "streams", "symbols"),
     ("recovery", "watchdog"),
     ("session",),

@@ -74,7 +74,7 @@ def tape() -> Tape:
 
 def answer(tape: Tape, *symbols: str, **fields: str) -> None:
     """Answer the last round of questions for instruments."""
-    tape.wait()
+    tape.wait(SECOND)
     for fetch in tape.fetches("instruments")[-3:]:
         rows = [instrument(symbol, **fields) for symbol in symbols] if "SWAP" in fetch.path else []
         tape.answer(fetch, dump({"code": "0", "msg": "", "data": rows}))

@@ -51,8 +51,8 @@ class Capabilities(msgspec.Struct, frozen=True):
     """Nanoseconds of silence after which a book is dead: its heartbeats come more often."""
     connects_per_second: int
     """New sockets, per IP address."""
-    history_per_second: float
-    """REST requests for past trades, per IP address."""
+    rest_per_second: float
+    """REST requests of any kind, per IP address."""
     history_page: int
     """Past trades in one answer."""
 
@@ -194,6 +194,9 @@ class Exchange(Protocol):
 
     def parse(self, data: bytes, received_at: int, source: Source) -> Message:
         """Understand one frame; raise `ProtocolError`, and nothing else, where that is impossible."""
+
+    def rebukes(self, status: int, body: bytes) -> bool:
+        """Tell whether a REST answer, to whatever question, says that we ask too often."""
 
     def instrument_paths(self, symbols: Sequence[str]) -> list[str]:
         """Return the REST paths whose answers tell of ``symbols``."""

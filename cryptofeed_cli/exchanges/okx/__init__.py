@@ -30,7 +30,7 @@ CAPABILITIES = Capabilities(
     requests_per_hour=480,  # docs: Connect
     book_silence=75 * SECOND,  # a heartbeat every 60 s, docs: Order book channel
     connects_per_second=3,
-    history_per_second=10,  # 20 in 2 s
+    rest_per_second=10,  # 20 in 2 s, what most of its paths allow
     history_page=100,
 )
 
@@ -81,6 +81,10 @@ class Okx:
     def unsubscribe(self, topics: Sequence[Topic], request_id: str) -> str:
         """Return the text that asks for them no more."""
         return _request("unsubscribe", topics, request_id)
+
+    def rebukes(self, status: int, body: bytes) -> bool:
+        """Tell whether a REST answer, to whatever question, says that we ask too often."""
+        return answers.rebukes(status, body)
 
     def instrument_paths(self, symbols: Sequence[str]) -> list[str]:
         """Return the REST paths whose answers tell of ``symbols``, or patterns. Options are asked for by family."""

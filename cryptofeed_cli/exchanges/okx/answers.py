@@ -59,6 +59,8 @@ class _Maintenance(msgspec.Struct):
 
 _TOO_MANY = HTTPStatus.TOO_MANY_REQUESTS
 _TOO_FAST = {"50011", "50040"}
+_ERROR_BYTES = 1000
+"""No error is longer; what is need not be read to know that it is none."""
 _FINAL = {"50005", "50014", "51000", "51001"}  # endpoint gone, wrong parameters, no such instrument
 _named = msgspec.json.Decoder(_Named)
 _candle = msgspec.json.Decoder(list[str])
@@ -66,6 +68,16 @@ _clock = msgspec.json.Decoder(_Clock)
 _maintenance = msgspec.json.Decoder(_Maintenance)
 _envelope = msgspec.json.Decoder(_Envelope)
 _instrument = msgspec.json.Decoder(_Instrument)
+
+
+def rebukes(status: int, body: bytes) -> bool:
+    """Tell whether an answer says that we ask too often; whatever else it is, it is no rebuke."""
+    if status == _TOO_MANY:
+        return True
+    try:
+        return len(body) <= _ERROR_BYTES and _envelope.decode(body).code in _TOO_FAST
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return False
 
 
 def instruments(exchange: str, body: bytes, received_at: int, source: Source) -> list[Instrument]:
@@ -145,12 +157,9 @@ def _rows(exchange: str, status: int, body: bytes) -> list[msgspec.Raw]:
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as exc:
         if status == HTTPStatus.OK:
             raise ProtocolError(exchange, f"not an answer: {exc}", body) from exc
-        raise AnswerRefused(exchange, str(status), "not an answer", too_fast=status == _TOO_MANY) from exc
+        raise AnswerRefused(exchange, str(status), "not an answer") from exc
     if envelope.code != "0" or status != HTTPStatus.OK:
-        too_fast = envelope.code in _TOO_FAST or status == _TOO_MANY
-        raise AnswerRefused(
-            exchange, envelope.code, envelope.msg, too_fast=too_fast, transient=envelope.code not in _FINAL
-        )
+        raise AnswerRefused(exchange, envelope.code, envelope.msg, transient=envelope.code not in _FINAL)
     return envelope.data
 
 
