@@ -28,8 +28,8 @@ from cryptofeed_cli.rest import Rest
 
 ANNOUNCED_HEADER = "x-cryptofeed-source"
 """How our own servers say that their data is not the exchange's."""
-MAX_MESSAGE_BYTES = 16 << 20
-"""Hundreds of times the largest book; more than this is not a message but an attack on our memory."""
+MAX_MESSAGE_BYTES = 4 << 20
+"""A hundred times the largest book; more than this is not a message but an attack on our memory."""
 
 _PORTS = {"ws": 80, "wss": 443}
 _CONNECT_PERIOD = SECOND + SECOND // 100
