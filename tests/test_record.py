@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import signal
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from decimal import Decimal
@@ -157,6 +159,34 @@ def test_a_signal_flushes_reports_and_exits_0(tmp_path: Path, number: int) -> No
         assert "recorded 0:0" in recording.said
     with closing(sqlite3.connect(tmp_path / "market.db")) as database:
         assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+@pytest.mark.parametrize(
+    ("loaded", "code"),
+    [
+        ("cryptofeed_cli.errors", 130), ("typer.main", 130), ("cryptofeed_cli.config", 130),
+        ("requests", 0), ("cryptofeed_cli.session", 0), ("cryptofeed_cli.assembly", 0),
+    ],
+)  # fmt: skip
+def test_ctrl_c_while_the_program_still_loads_ends_it_without_a_traceback(
+    tmp_path: Path, loaded: str, code: int
+) -> None:
+    with OkxServer() as server:
+        url = f"sqlite:///{tmp_path}/m.db"
+        with subprocess.Popen(
+            [sys.executable, "-X", "importtime", "-m", "cryptofeed_cli", "record", "--store", url],
+            env=environment(tmp_path, server), cwd=tmp_path, stderr=subprocess.PIPE, text=True,
+        ) as process:  # fmt: skip
+            assert process.stderr is not None
+            for line in process.stderr:
+                if line.rpartition("|")[2].strip() == loaded:
+                    break
+            process.send_signal(signal.SIGINT)
+            rest = process.stderr.read()
+
+    said = [line for line in rest.splitlines() if not line.startswith("import time:")]
+    assert process.returncode == code, said
+    assert (said == []) if code else (said[0].startswith("recorded 0:00"))
 
 
 def test_a_symbol_that_does_not_exist_is_named_and_the_rest_goes_on(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from threading import Event
 from typing import Annotated
 
 import typer
@@ -15,6 +16,7 @@ from cryptofeed_cli.cli.options import (
     configure,
     print_configuration,
 )
+from cryptofeed_cli.cli.signals import stop_on_signals
 from cryptofeed_cli.clock import SystemClock, parse_duration
 
 EXAMPLE = "Example: cryptofeed record BTC-USDT-SWAP ETH-USDT --channels trades,book_updates --duration 10m"
@@ -35,6 +37,8 @@ def record(
     config: ConfigFile = None,
 ) -> None:
     """Record market data until stopped (Ctrl-C)."""
+    stop = Event()
+    stop_on_signals(stop)
     given = {
         "record.symbols": symbols,
         "record.channels": channels,
@@ -48,18 +52,15 @@ def record(
         print_configuration(settings)
         return
     from contextlib import closing
-    from threading import Event
 
     from cryptofeed_cli.assembly import build_recorder, refuse_what_is_missing
-    from cryptofeed_cli.cli.signals import stop_on_signals
     from cryptofeed_cli.dashboard import live_view, print_report
     from cryptofeed_cli.status import of_run
     from cryptofeed_cli.stores import open_store
 
     refuse_what_is_missing(settings)
     settings.make_data_directory()
-    stop, clock = Event(), SystemClock()
-    stop_on_signals(stop)
+    clock = SystemClock()
     with (
         closing(open_store(settings.store_url, writable=True)) as opened,
         live_view(opened.url, shown=dashboard) as watch,
