@@ -264,6 +264,44 @@ def test_bad_input_is_one_line_with_its_exit_code(
     assert said in line
 
 
+@pytest.mark.parametrize("command", [("record", "--duration", "1s"), ("query",), ("status",), ("-v", "query")])
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("mongodb://127.0.0.1:1/x?foo=1", "127.0.0.1:1/x?foo=1: is malformed: Unknown option"),
+        ("mongodb://user:hunter2@127.0.0.1:1/x?foo=1", "is malformed: percent-encode"),
+        ("mongodb://user:hunter2@host:99999/x", "is malformed: percent-encode"),
+        ("mongodb://user:hunter2@[::1/x", "is malformed: percent-encode"),
+        ("mongodb://user:hunter2@/x", "is malformed: percent-encode"),
+        ("mongodb://user:hunter2@host/a b", "must be a URL"),
+        ("mongodb://user:x@hunter2@host/x", "is malformed: percent-encode"),
+        ("mongodb://user:x/hunter2@host/x", "is malformed: percent-encode"),
+        ("mongodb://user:x?hunter2@host/x", "is malformed: percent-encode"),
+        ("mongodb://user:x#hunter2@host/x", "must be a URL"),
+        ("mongodb://user:x hunter2@host/x", "must be a URL"),
+        ("mongodb://user:x%hunter2@host/x", "is malformed: percent-encode"),
+        ("mongodb://user:x:hunter2@host/x", "is malformed: percent-encode"),
+        ("mongodb+srv://user:hunter2@host:27017/x", "is malformed: percent-encode"),
+        ("mongodb://host/x?tlsCertificateKeyFilePassword=hunter2&foo=1", "is malformed: "),
+        ("mongodb:/user:hunter2@host/x", "must be a URL"),
+        ("mongo://user:hunter2@host/x", "must be a URL"),
+        ("user:hunter2@host", "must be a URL"),
+        ("sqlite://user:hunter2@host", "names no file"),
+        ("sqlite:///x.db?password=hunter2", "takes no options"),
+    ],
+)  # fmt: skip
+def test_of_a_malformed_store_the_reason_is_printed_and_never_the_password(
+    tmp_path: Path, command: tuple[str, ...], url: str, why: str
+) -> None:
+    said = CliRunner().invoke(app, [*command, "--store", url], env=environment(tmp_path))
+
+    assert said.exit_code in (2, 4)
+    assert "hunter2" not in said.output
+    last = said.stderr.splitlines()[-1]
+    assert last.startswith("cryptofeed: ")
+    assert why in last
+
+
 def test_an_impossible_duration_is_exit_2(tmp_path: Path) -> None:
     done = run(["record", "--duration", "a while"], environment(tmp_path), tmp_path)
 
