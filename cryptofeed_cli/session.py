@@ -33,6 +33,7 @@ from cryptofeed_cli.feeds.base import Action, Answer, Closed, Event, Frame, Open
 from cryptofeed_cli.gaps import Ledger
 from cryptofeed_cli.inquiries import Inquiries
 from cryptofeed_cli.past import Past
+from cryptofeed_cli.reach import Reach
 from cryptofeed_cli.recovery import Recovery
 from cryptofeed_cli.rejects import Rejects
 from cryptofeed_cli.resync import Resync
@@ -118,7 +119,7 @@ class Session:
         self._pasts = pasts or {}
         self._connections = self._carriers.by_number
         self._carrier_count = 0
-        self._unreachable: set[int] = set()
+        self._reach = Reach(exchange.name, say)
         self._book_channel = exchange.capabilities.wires["book_updates"].channel
         self._resync = Resync(exchange, ask, self._renew_book, self._splice, say)
         self._watchdog = Watchdog(exchange, self._carriers, options.silence, act, ask, say)
@@ -126,7 +127,7 @@ class Session:
         self._steps = Steps()
         known = {symbol: past.instrument for symbol, past in self._pasts.items() if past.instrument is not None}
         self._catalogue = Catalogue(
-            exchange, (*options.symbols, *options.patterns), known, self._emit_instrument, ask,
+            exchange, (*options.symbols, *options.patterns), known, self._emit_instrument, ask, say,
             every=LISTINGS_EVERY if options.patterns else CATALOGUE_EVERY,
             listed=self._listed if options.patterns else None,
         )  # fmt: skip
@@ -293,7 +294,7 @@ class Session:
             self._streams[source] = self._simulated_streams()
             self._say("warning", "this server announces simulated data: everything from it is labelled simulated")
         self.connects += 1
-        self._unreachable.discard(event.connection)
+        self._reach.opened(event.connection)
         self._say("info", f"connected to {self.exchange} {connection.endpoint}")
         connection.takers = self._streams[source].by_message
         connection.opened(source, event)
@@ -313,12 +314,13 @@ class Session:
         if carried:
             then = "another one takes over" if retired else f"reconnecting in {wait}"
             self._say("warning", f"lost {name}: {event.reason}; {then}")
+            self._reach.lost(event.connection)
             fault: Fault = "network" if event.code is None else "venue"
             self._lose(connection, "disconnect", fault, event.reason, event)
-        elif event.connection not in self._unreachable:
-            level = "debug" if self._unreachable else "warning"
-            self._say(level, f"cannot reach {name}: {event.reason}; will keep trying")
-        self._unreachable.add(event.connection)
+        elif not retired:
+            self._reach.failed(event.connection, connection.endpoint, event.reason)
+        if retired:
+            self._reach.opened(event.connection)
 
     def _lose(self, lost: Connection, kind: GapKind, fault: Fault, reason: str, now: Moment) -> None:
         """Open an outage for every stream that no connection carries any more."""
@@ -406,12 +408,10 @@ class Session:
 
     def _answer(self, answer: Answer) -> None:
         self._gate.hear(answer)
-        for asker in (self._recovery, self._resync, self._watchdog, self._inquiries):
+        self._reach.answer(answer)
+        for asker in (self._recovery, self._resync, self._watchdog, self._inquiries, self._catalogue):
             if asker.answer(answer):
                 return
-        problem = self._catalogue.answer(answer)
-        if problem is not None:
-            self._say("warning", f"{self.exchange} {problem}; will ask again")
 
     def _say(self, level: str, text: str) -> None:
         self.notes.append(Note(level, text))

@@ -23,7 +23,10 @@ LAYERS = (
     ("feeds",),
     ("stores",),
     ("asking", "connections"),
-    ("backfill", "carriers", "coverage", "catalogue", "inquiries", "past", "resync", "steps", "streams", "symbols"),
+    (
+        "backfill", "carriers", "coverage", "catalogue", "inquiries", "past", "reach", "resync", "steps", "streams",
+        "symbols",
+    ),
     ("recovery", "watchdog"),
     ("session",),
     ("writer", "certificate", "queries", "refill", "status"),
