@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from fnmatch import fnmatchcase
+from itertools import islice
 from threading import Event as Flag
 from typing import Any
 
@@ -28,6 +29,8 @@ ALIVE = 20 * SECOND
 """Open gaps of a recorder that was heard of within this time are its own business."""
 FAILURES = 5
 """After so many requests in a row that brought nothing the exchange is out of reach."""
+SLICE = 1_000
+"""Gaps worked at together: far fewer than are kept in memory."""
 _PAUSE = 0.05
 
 
@@ -90,6 +93,14 @@ class Refill:
 
         ``watch`` is called now and then. Raises `ExchangeError` where the exchange cannot be asked, or a `StoreError`.
         """
+        waiting = iter(gaps)
+        while (some := list(islice(waiting, SLICE))) and not stop.is_set():
+            self._streams.clear()
+            self._gaps.clear()
+            self._fill(some, stop, watch)
+
+    def _fill(self, gaps: Iterable[Gap], stop: Flag, watch: Callable[[], object]) -> None:
+        """Fill no more gaps than a ledger and the streams hold."""
         try:
             for gap in gaps:
                 self._begin(gap)
@@ -120,7 +131,7 @@ class Refill:
         if stream is None:
             stream = TradeStream(gap.symbol, self._ledger, self._emit, 0, want=self._backfill.want)
             self._streams[gap.symbol] = stream
-            self.done[gap.symbol] = Refilled(gap.symbol)
+            self.done.setdefault(gap.symbol, Refilled(gap.symbol))
         first, last = int(gap.first_missing or 0), int(gap.last_missing or 0)
         held = self._store.trade_ids(Series(gap.exchange, gap.symbol), first, last)
         ranges = list(missing_ranges(first, last, held))

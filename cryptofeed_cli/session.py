@@ -23,6 +23,7 @@ from cryptofeed_cli.exchanges.base import (
     Exchange,
     Folds,
     Message,
+    Misconduct,
     Notice,
     Refused,
     Subscribed,
@@ -220,7 +221,7 @@ class Session:
     @property
     def all_refused(self) -> bool:
         """Whether no topic is left that could bring anything."""
-        return bool(self._connections) and not any(connection.topics for connection in self._connections.values())
+        return bool(self.refused) and not any(connection.topics for connection in self._connections.values())
 
     def _listed(self, instruments: list[Instrument], now: Moment) -> None:
         """Let new listings join and delisted symbols leave."""
@@ -315,12 +316,22 @@ class Session:
             then = "another one takes over" if retired else f"reconnecting in {wait}"
             self._say("warning", f"lost {name}: {event.reason}; {then}")
             self._reach.lost(event.connection)
-            fault: Fault = "network" if event.code is None else "venue"
+            misconduct = self._exchange.capabilities.misconduct.get(event.code or 0)
+            fault: Fault = "us" if misconduct is not None else "network" if event.code is None else "venue"
             self._lose(connection, "disconnect", fault, event.reason, event)
+            self._behave(connection, misconduct, event)
         elif not retired:
             self._reach.failed(event.connection, connection.endpoint, event.reason)
         if retired:
             self._reach.opened(event.connection)
+
+    def _behave(self, connection: Connection, misconduct: Misconduct | None, now: Moment) -> None:
+        """Do otherwise the next time, where that can help."""
+        if misconduct is Misconduct.CROWDED:
+            self._carriers.divide(connection, now)
+        elif misconduct is Misconduct.LONG_WINDED:
+            name, size = f"{self.exchange} {connection.endpoint}", connection.ask_for_less()
+            self._say("warning", f"a request was too long for {name}: {size:,} bytes at most from now on")
 
     def _lose(self, lost: Connection, kind: GapKind, fault: Fault, reason: str, now: Moment) -> None:
         """Open an outage for every stream that no connection carries any more."""
@@ -358,6 +369,8 @@ class Session:
         if step:
             self._stepped(step, now)
         self._carriers.check(now)
+        for number in self._carriers.prune():
+            self._reach.opened(number)
         self._inquiries.check(now)  # before all else that asks: how long an answer takes is what it tells
         for streams in self._streams.values():
             for trades in streams.trades.values():
@@ -380,7 +393,8 @@ class Session:
             for members in streams.by_channel.values():
                 for stream in members.values():
                     stream.interrupt("clock", "us", reason, now)
-        if step > HOPELESS:
+        # After a step back what a connection brings would seem to come at one instant: its time never runs backwards.
+        if step > HOPELESS or step < 0:
             for connection in self._connections.values():
                 if connection.up:
                     self.actions.append(Reset(connection.number, reason))
@@ -398,7 +412,7 @@ class Session:
         Called when a book is asked for, and at both acknowledgements: old updates come until the first one, and
         the new snapshot may come before the second.
         """
-        if topic.channel == self._book_channel:
+        if topic.channel == self._book_channel and topic in connection.topics:
             self._carrier_count += 1
             connection.carriers[topic.symbol] = self._carrier_count
 

@@ -99,6 +99,14 @@ def test_after_a_suspend_every_channel_has_a_clock_gap_and_every_socket_is_made_
     assert [reset.connection for reset in tape.resets()] == [BUSINESS, PUBLIC]
 
 
+def test_after_a_step_back_every_socket_is_made_anew(tape: Tape) -> None:
+    tape.suspend(-5 * SECOND)
+    tape.wait()
+
+    assert {gap.kind for gap in tape.gaps()} == {"clock"}
+    assert [reset.connection for reset in tape.resets()] == [BUSINESS, PUBLIC]
+
+
 def test_a_small_step_keeps_the_sockets_and_trades_that_go_on_lost_nothing(tape: Tape) -> None:
     tape.suspend(5 * SECOND)
     tape.wait()

@@ -145,9 +145,14 @@ def test_both_clocks_are_stamped_and_neither_runs_backwards(server: OkxServer) -
             live.wait(Frame, len(live.all(Frame)) + 1)
         server.drop()
         live.wait(Opened, 2)
+        live.subscribe(server, 1, ("trades-all", "BTC-USDT"))
     stamps = [(event.at, event.monotonic) for event in live.events]
-    assert stamps == sorted(stamps)
+    again = live.events.index(live.all(Opened)[1])
+    for life in (stamps[:again], stamps[again:]):
+        assert life == sorted(life)
     assert len({monotonic for _, monotonic in stamps}) > 20
+    assert len({at for at, _ in stamps[:again]}) == 1
+    assert stamps[again][0] < stamps[again - 1][0], "a socket that is made anew goes by the clock as it is"
 
 
 def test_text_that_is_no_utf8_arrives_as_it_is(server: OkxServer) -> None:

@@ -32,6 +32,19 @@ class Wire(msgspec.Struct, frozen=True):
     """Counts against the exchange's limit of depth subscriptions per socket."""
 
 
+class Misconduct(StrEnum):
+    """What we did that made the exchange close a socket."""
+
+    SLOW = "slow"
+    """We read too slowly."""
+    CROWDED = "crowded"
+    """We asked for too many topics on it."""
+    GREEDY = "greedy"
+    """We asked for too many topics on all sockets together."""
+    LONG_WINDED = "long-winded"
+    """Our request was too long."""
+
+
 class Capabilities(msgspec.Struct, frozen=True):
     """What the session and the feed need to know of an exchange, as data."""
 
@@ -49,6 +62,8 @@ class Capabilities(msgspec.Struct, frozen=True):
     """On one connection."""
     book_silence: int
     """Nanoseconds of silence after which a book is dead: its heartbeats come more often."""
+    misconduct: Mapping[int, Misconduct]
+    """By close code: the closes that are our own fault."""
     connects_per_second: int
     """New sockets, per IP address."""
     rest_per_second: float
@@ -112,8 +127,6 @@ class Verdict(StrEnum):
     """The exchange is at fault or busy: ask again later."""
     GIVE_UP_TOPIC = "give up topic"
     """This topic cannot be had; everything else goes on."""
-    GIVE_UP = "give up"
-    """Nothing can be had this way."""
 
 
 class Refused(msgspec.Struct, frozen=True, gc=False):

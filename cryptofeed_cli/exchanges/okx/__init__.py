@@ -10,7 +10,7 @@ from urllib.parse import quote
 import msgspec
 
 from cryptofeed_cli.clock import SECOND
-from cryptofeed_cli.exchanges.base import Candle, Capabilities, Maintenance, Topic, Wire
+from cryptofeed_cli.exchanges.base import Candle, Capabilities, Maintenance, Misconduct, Topic, Wire
 from cryptofeed_cli.exchanges.okx import answers, frames
 from cryptofeed_cli.types import BookUpdate, Instrument, Source, Ticker, Trade
 
@@ -29,6 +29,9 @@ CAPABILITIES = Capabilities(
     request_bytes=64 * 1024 - 1,
     requests_per_hour=480,  # docs: Connect
     book_silence=75 * SECOND,  # a heartbeat every 60 s, docs: Order book channel
+    misconduct={
+        1009: Misconduct.LONG_WINDED, 4005: Misconduct.SLOW, 4008: Misconduct.GREEDY, 4009: Misconduct.CROWDED,
+    },
     connects_per_second=3,
     rest_per_second=10,  # 20 in 2 s, what most of its paths allow
     history_page=100,
