@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 import re
@@ -10,15 +11,18 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from hashlib import blake2b
+from threading import Event
 
 from cryptofeed_cli import __version__
 from cryptofeed_cli.asking import Limiter
-from cryptofeed_cli.clock import MILLISECOND, Clock
+from cryptofeed_cli.clock import MILLISECOND, SECOND, Clock
 from cryptofeed_cli.config import Settings
-from cryptofeed_cli.errors import ConfigurationError
+from cryptofeed_cli.errors import ConfigurationError, ExchangeError
 from cryptofeed_cli.exchanges.okx import Okx
 from cryptofeed_cli.feeds.live import LiveFeed
+from cryptofeed_cli.feeds.pacing import Backoff
 from cryptofeed_cli.network import Dialer
 from cryptofeed_cli.past import recall
 from cryptofeed_cli.recorder import Recorder, View
@@ -30,6 +34,8 @@ from cryptofeed_cli.streams import Sampling
 from cryptofeed_cli.symbols import find_symbols, is_pattern
 from cryptofeed_cli.types import Record, Run
 from cryptofeed_cli.writer import Writer
+
+LOG = logging.getLogger(__name__)
 
 _POLL = 0.01
 """Seconds between two looks at whether the exchange may be asked again."""
@@ -45,9 +51,20 @@ _NOT_YET = {
 
 
 def build_recorder(
-    settings: Settings, store: Store, *, clock: Clock, watch: Callable[[View], object] | None = None
-) -> Recorder:
-    """Put a recorder together. It owns everything but the store; its threads start here."""
+    settings: Settings,
+    store: Store,
+    *,
+    clock: Clock,
+    stop: Event,
+    until: int | None = None,
+    watch: Callable[[View], object] | None = None,
+) -> Recorder | None:
+    """Put a recorder together. It owns everything but the store; its threads start here.
+
+    Patterns need an exchange that answers, or a store that knows its instruments: as long as there is neither this
+    waits, until ``stop`` is set (then there is no recorder), or raises the `ExchangeError` when the monotonic clock
+    reaches ``until``.
+    """
     exchange = Okx(settings.okx.region)
     records: list[Record] = []
     run = _run(settings, clock)
@@ -56,8 +73,14 @@ def build_recorder(
     symbols = patterns
     limiter = _limiter(settings, exchange)
     if any(map(is_pattern, patterns)):
+        network = settings.network
+        backoff = Backoff(network.retry_initial, network.retry_max, random.Random())  # noqa: S311 - jitter
         with build_asker(settings, exchange, clock, limiter) as ask:
-            symbols = find_symbols(patterns, exchange, store, ask, clock.now())
+            find = partial(find_symbols, patterns, exchange, store, ask, clock.now())
+            found = _find(find, backoff, clock, stop, until)
+        if found is None:
+            return None
+        symbols = found
     options = SessionOptions(
         run_id=run.run_id,
         symbols=symbols,
@@ -77,6 +100,27 @@ def build_recorder(
         clock=clock, flush_interval=settings.store.flush_interval, flush_records=settings.store.flush_records,
         watch=watch,
     )  # fmt: skip
+
+
+def _find(
+    find: Callable[[], tuple[str, ...]], backoff: Backoff, clock: Clock, stop: Event, until: int | None
+) -> tuple[str, ...] | None:
+    """Find symbols as soon as that can be, however long it takes; None: stopped before."""
+    said = False
+    while not stop.is_set():
+        try:
+            return find()
+        except ExchangeError as exc:
+            if not said:
+                LOG.warning("%s; will keep trying to find out which symbols are meant", exc)
+            said = True
+            wait = backoff.next()
+            if until is not None and clock.monotonic() + wait >= until:
+                stop.wait(max(0, until - clock.monotonic()) / SECOND)
+                if not stop.is_set():
+                    raise
+            stop.wait(wait / SECOND)
+    return None
 
 
 def build_feed(settings: Settings, exchange: Okx, clock: Clock) -> LiveFeed:

@@ -79,8 +79,12 @@ def print_report(view: View, store: str, continuity: Sequence[Continuity] = ()) 
         f"{view.rejects:,} rejects",
         soft_wrap=True,
     )
-    if continuity:
-        console.print(_continuity_table(continuity))
+    flawed = [row for row in continuity if not _is_flawless(row)]
+    if flawed:
+        console.print(_continuity_table(flawed))
+    if len(flawed) < len(continuity):
+        rest = "everything else: " if flawed else ""
+        console.print(f"{rest}100 % verified and clean, nothing missing ({len(continuity) - len(flawed):,} channels)")
     for symbol, reason in view.refused.items():
         console.print(f"refused: {escape(symbol)}: {escape(reason)}", soft_wrap=True)
 
@@ -173,6 +177,11 @@ def _continuity_table(rows: Sequence[Continuity]) -> Table:
         shares = (_percent(told.verified), _percent(told.clean))
         table.add_row(escape(row.symbol), row.channel, *shares, *(f"{count:,}" for count in counts))
     return table
+
+
+def _is_flawless(row: Continuity) -> bool:
+    told = row.coverage
+    return told.verified == told.clean == 100 and not told.missing
 
 
 def _percent(share: float | None) -> str:

@@ -2,6 +2,7 @@
 
 CryptofeedError                 1
 ├── ThreadDied                  1   a thread of ours ended that should not
+├── OutputFailed                1   what is printed cannot be written
 ├── UsageError                  2   a wrong argument
 ├── ConfigurationError          2   a wrong configuration value
 ├── ExchangeError               3
@@ -44,6 +45,18 @@ class ThreadDied(CryptofeedError):
 
     def __str__(self) -> str:
         return f"thread {self.thread} ended unexpectedly: {type(self.error).__name__}: {self.error}"
+
+
+class OutputFailed(CryptofeedError):
+    """Data that cannot be written to where it should go."""
+
+    def __init__(self, target: str, reason: str) -> None:
+        super().__init__(target, reason)
+        self.target = target
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"cannot write to {self.target}: {self.reason}"
 
 
 class UsageError(CryptofeedError):

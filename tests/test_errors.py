@@ -29,6 +29,12 @@ TABLE = [
         2,
         False,
     ),
+    (
+        errors.OutputFailed("standard output", "No space left on device"),
+        "cannot write to standard output: No space left on device",
+        1,
+        False,
+    ),
     (errors.ExchangeError("OKX is away"), "OKX is away", 3, False),
     (
         errors.NothingReceived("OKX", "no route to host"),

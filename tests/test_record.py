@@ -161,6 +161,41 @@ def test_a_signal_flushes_reports_and_exits_0(tmp_path: Path, number: int) -> No
         assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
+PATTERN = ("*-USDT", "--store", "sqlite:///m.db")
+
+
+def test_a_pattern_waits_for_an_exchange_out_of_reach_says_so_once_and_is_recorded_then(tmp_path: Path) -> None:
+    with OkxServer() as server:
+        server.refuse_connections()
+        with Recording(PATTERN, environment(tmp_path, server), tmp_path) as recording:
+            recording.wait_for_line("will keep trying")
+            server.refuse_connections(False)
+            server.wait_for("subscribe", channel="trades-all", symbol="BTC-USDT")
+            assert recording.stop() == 0
+        assert recording.said.count("will keep trying") == 1
+
+
+def test_a_pattern_that_waits_can_be_stopped(tmp_path: Path) -> None:
+    with OkxServer() as server:
+        server.refuse_connections()
+        with Recording(PATTERN, environment(tmp_path, server), tmp_path) as recording:
+            recording.wait_for_line("will keep trying")
+            assert recording.stop() == 0
+        assert recording.said.splitlines()[1:] == ["stopped before it was known which symbols to record"]
+
+
+def test_a_pattern_that_waited_in_vain_is_exit_3(tmp_path: Path) -> None:
+    with OkxServer() as server:
+        server.refuse_connections()
+        done = run(["record", *PATTERN, "--duration", "2s"], environment(tmp_path, server), tmp_path)
+
+    assert done.returncode == 3
+    waiting, last = done.stderr.decode().splitlines()
+    assert "will keep trying" in waiting
+    assert last.startswith("cryptofeed: ")
+    assert "connection refused" in last
+
+
 @pytest.mark.parametrize(
     ("loaded", "code"),
     [

@@ -65,7 +65,11 @@ def record(
         closing(open_store(settings.store_url, writable=True)) as opened,
         live_view(opened.url, shown=dashboard) as watch,
     ):
-        recorder = build_recorder(settings, opened, clock=clock, watch=watch)
-        view = recorder.record(stop, None if period is None else clock.monotonic() + period)
+        until = None if period is None else clock.monotonic() + period
+        recorder = build_recorder(settings, opened, clock=clock, stop=stop, until=until, watch=watch)
+        if recorder is None:
+            typer.echo("stopped before it was known which symbols to record", err=True)
+            return
+        view = recorder.record(stop, until)
         continuity = of_run(opened, recorder.run_id)
     print_report(view, opened.url, continuity)

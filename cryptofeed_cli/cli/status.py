@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cryptofeed_cli.cli.options import ConfigFile, StoreUrl, binary_stdout, configure
+from cryptofeed_cli.cli.options import ConfigFile, StoreUrl, configure, printing
 from cryptofeed_cli.errors import Incomplete, Unhealthy, UsageError
 
 if TYPE_CHECKING:
@@ -38,13 +38,13 @@ def status(
     from cryptofeed_cli.status import gather
     from cryptofeed_cli.stores import open_store
 
-    out = binary_stdout()
     with closing(open_store(settings.store_url, writable=False)) as opened:
         found = gather(opened, SystemClock().now())
-    if as_json:
-        out.write(msgspec.json.format(msgspec.json.encode(found), indent=2) + b"\n")
-    else:
-        out.write(draw_status(found).encode())
+    with printing() as out:
+        if as_json:
+            out.write(msgspec.json.format(msgspec.json.encode(found), indent=2) + b"\n")
+        else:
+            out.write(draw_status(found).encode())
     if not found.healthy:
         raise Unhealthy("; ".join(found.reasons))
 
@@ -70,7 +70,7 @@ def _certify(settings: Settings, day: str, *, as_json: bool) -> None:
         raise UsageError(f"{day!r} is not a day; write it like 2026-11-22 (UTC)")
     if start + DAY > clock.now():
         raise UsageError(f"{day} is not over yet (UTC); a day can be certified from its end on")
-    exchange, out = Okx(settings.okx.region), binary_stdout()
+    exchange = Okx(settings.okx.region)
     problem: ExchangeError | None = None
     with (
         closing(open_store(settings.store_url, writable=False)) as opened,
@@ -85,10 +85,11 @@ def _certify(settings: Settings, day: str, *, as_json: bool) -> None:
             except ExchangeError as exc:
                 problem = exc
                 found.append(certify(opened, exchange, series, start, None))
-    if as_json:
-        out.write(msgspec.json.format(msgspec.json.encode(found), indent=2) + b"\n")
-    else:
-        out.write(draw_certificates(found).encode())
+    with printing() as out:
+        if as_json:
+            out.write(msgspec.json.format(msgspec.json.encode(found), indent=2) + b"\n")
+        else:
+            out.write(draw_certificates(found).encode())
     if problem is not None:
         raise problem
     unproven = [one.symbol for one in found if not one.proven]
