@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 import re
@@ -12,18 +13,19 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from functools import partial
 from hashlib import blake2b
-from http import HTTPStatus
 from queue import SimpleQueue
+from threading import Event
 
 from cryptofeed_cli import __version__
-from cryptofeed_cli.backfill import Limiter
-from cryptofeed_cli.clock import MILLISECOND, Clock
+from cryptofeed_cli.asking import Limiter
+from cryptofeed_cli.clock import MILLISECOND, SECOND, Clock
 from cryptofeed_cli.config import Settings
 from cryptofeed_cli.coverage import is_carried
-from cryptofeed_cli.errors import ConfigurationError, StoreUnreachable, UsageError
+from cryptofeed_cli.errors import ConfigurationError, ExchangeError, StoreUnreachable, UsageError
 from cryptofeed_cli.exchanges.okx import Okx
 from cryptofeed_cli.failover import FailOver
 from cryptofeed_cli.feeds.live import LiveFeed
+from cryptofeed_cli.feeds.pacing import Backoff
 from cryptofeed_cli.lookups import Lookups
 from cryptofeed_cli.network import Dialer
 from cryptofeed_cli.past import Past, blind_no_more, ended_unseen, living, recall
@@ -40,6 +42,8 @@ from cryptofeed_cli.streams import Sampling
 from cryptofeed_cli.symbols import find_symbols, is_pattern
 from cryptofeed_cli.types import CHANNELS, Record, Run
 from cryptofeed_cli.writer import Writer
+
+LOG = logging.getLogger(__name__)
 
 _POLL = 0.01
 """Seconds between two looks at whether the exchange may be asked again."""
@@ -59,12 +63,18 @@ def build_recorder(
     outbox: Outbox,
     *,
     clock: Clock,
+    stop: Event,
+    until: int | None = None,
     watch: Callable[[View], object] | None = None,
     away: str | None = None,
     waited_since: int | None = None,
     shard: Shard = WHOLE,
-) -> Recorder:
+) -> Recorder | None:
     """Put a recorder together. It owns everything but store and outbox; its threads start here.
+
+    Patterns need an exchange that answers, or a store that knows its instruments: as long as there is neither this
+    waits, until ``stop`` is set (then there is no recorder), or raises the `ExchangeError` when the monotonic clock
+    reaches ``until``.
 
     ``away``: why the store takes nothing yet. Then, or while something of an earlier run waits in the outbox, the
     recorder learns later what earlier runs left. ``waited_since``: since when the oldest of that waited there.
@@ -73,7 +83,11 @@ def build_recorder(
     exchange = Okx(settings.okx.region)
     records: list[Record] = []
     run = _run(settings, clock, shard)
-    symbols = _symbols(settings, exchange, store, clock, shard)
+    limiter = _limiter(settings, exchange)
+    found = _symbols(settings, exchange, store, limiter, clock, stop, until)
+    if found is None:
+        return None
+    symbols = _share(found, shard)
 
     def look_back(answering: Store) -> dict[str, Past]:
         answering.write(ended_unseen(answering, run, is_alive))
@@ -92,7 +106,7 @@ def build_recorder(
         with suppress(StoreUnreachable):  # the writer has more patience
             known = look_back(store)
     options = _options(settings, run, symbols, shard)
-    session = Session(exchange, options, records.append, known)
+    session = Session(exchange, options, records.append, known, limiter)
     writer = Writer(
         store, outbox, clock=clock, rng=_rng(), patience=settings.store.flush_interval, away=away,
         greet=None if known is not None else lambda answering: late.put(look_back(answering)),
@@ -108,12 +122,25 @@ def build_recorder(
     )  # fmt: skip
 
 
-def _symbols(settings: Settings, exchange: Okx, store: Store, clock: Clock, shard: Shard) -> tuple[str, ...]:
-    """The symbols to begin with: as given, or those that patterns mean; of them those of this shard."""
-    symbols = settings.record.symbols
-    if any(map(is_pattern, symbols)):
-        with build_asker(settings, exchange, clock) as ask:
-            symbols = find_symbols(symbols, exchange, store, ask, clock.now())
+def _symbols(
+    settings: Settings,
+    exchange: Okx,
+    store: Store,
+    limiter: Limiter,
+    clock: Clock,
+    stop: Event,
+    until: int | None,
+) -> tuple[str, ...] | None:
+    """The symbols to begin with: as given, or those that patterns mean; None: stopped before that was known."""
+    patterns, network = settings.record.symbols, settings.network
+    if not any(map(is_pattern, patterns)):
+        return patterns
+    with build_asker(settings, exchange, clock, limiter) as ask:
+        find = partial(find_symbols, patterns, exchange, store, ask, clock.now())
+        return _find(find, Backoff(network.retry_initial, network.retry_max, _rng()), clock, stop, until)
+
+
+def _share(symbols: tuple[str, ...], shard: Shard) -> tuple[str, ...]:
     share = shard.of(symbols)
     if not share:
         raise UsageError(f"shard {shard} holds none of the {len(symbols)} symbols; divide them by less")
@@ -135,7 +162,6 @@ def _options(settings: Settings, run: Run, symbols: tuple[str, ...], shard: Shar
         redundancy=settings.record.redundancy,
         backfill=okx.backfill,
         backfill_limit=okx.backfill_limit,
-        rate_share=okx.rate_share,
         shared=True,
     )
 
@@ -146,6 +172,27 @@ def _build_failover(
     if not settings.failover.simulate:
         return None
     return FailOver(exchange, options, emit, after=settings.failover.after, clock=clock)
+
+
+def _find(
+    find: Callable[[], tuple[str, ...]], backoff: Backoff, clock: Clock, stop: Event, until: int | None
+) -> tuple[str, ...] | None:
+    """Find symbols as soon as that can be, however long it takes; None: stopped before."""
+    said = False
+    while not stop.is_set():
+        try:
+            return find()
+        except ExchangeError as exc:
+            if not said:
+                LOG.warning("%s; will keep trying to find out which symbols are meant", exc)
+            said = True
+            wait = backoff.next()
+            if until is not None and clock.monotonic() + wait >= until:
+                stop.wait(max(0, until - clock.monotonic()) / SECOND)
+                if not stop.is_set():
+                    raise
+            stop.wait(wait / SECOND)
+    return None
 
 
 def build_feed(settings: Settings, exchange: Okx, clock: Clock) -> LiveFeed:
@@ -169,24 +216,33 @@ def build_feed(settings: Settings, exchange: Okx, clock: Clock) -> LiveFeed:
 
 
 @contextmanager
-def build_asker(settings: Settings, exchange: Okx, clock: Clock) -> Iterator[Callable[[str], Response]]:
-    """Make a way to ask the exchange's REST interface, one question at a time, no faster than it allows."""
+def build_asker(
+    settings: Settings, exchange: Okx, clock: Clock, limiter: Limiter | None = None
+) -> Iterator[Callable[[str], Response]]:
+    """Make a way to ask the exchange's REST interface, one question at a time, no faster than it allows.
+
+    ``limiter`` is that of the whole process, where others ask too.
+    """
     okx, network = settings.okx, settings.network
     urls = okx.rest_url or exchange.rest
     dialer = Dialer(ca_file=network.ca_file)
-    limiter = Limiter(exchange.capabilities.history_per_second * okx.rate_share)
+    limiter = limiter or _limiter(settings, exchange)
     rest = Rest(urls[0], dialer, clock=clock, timeout=network.connect_timeout, headers=exchange.rest_headers)
 
     def ask(path: str) -> Response:
         while not limiter.allows(clock.monotonic()):
             time.sleep(_POLL)
         answer = rest.get(path)
-        if answer.status == HTTPStatus.TOO_MANY_REQUESTS:
+        if exchange.rebukes(answer.status, answer.body):
             limiter.rebuke(clock.monotonic())
         return answer
 
     with closing(rest):
         yield ask
+
+
+def _limiter(settings: Settings, exchange: Okx) -> Limiter:
+    return Limiter(exchange.capabilities.rest_per_second * settings.okx.rate_share)
 
 
 def refuse_what_is_missing(settings: Settings) -> None:

@@ -1,82 +1,64 @@
 """Missed trades asked for over REST, by id, politely; pure like the session: opens no connection, reads no clock.
 
-A hole is asked for in pages from its top downwards (a page holds the ids just below a given one), several pages at a
-time where the exchange's rate allows. What a page should hold and does not is asked for again, since answers come from
-caches of different age; only what stays away is believed to be absent at the source.
+A request brings what exists just below an id, however far below that is. Answers come from caches of different age, and
+an old one looks as if its newest trades did not exist: so an answer speaks for the ids below the highest one that it
+holds, and proves nothing of those above. Every page asks for the id above it too, which should exist, and pages are
+asked for several at a time where the exchange's rate allows. What an answer lacks among the ids it speaks for is asked
+for again, and only what stays away is believed to be absent at the source.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable
+from bisect import bisect_left, bisect_right, insort
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 
 import msgspec
 
+from cryptofeed_cli.asking import Ask
 from cryptofeed_cli.clock import MILLISECOND, SECOND, Moment
 from cryptofeed_cli.errors import AnswerRefused, ProtocolError
 from cryptofeed_cli.exchanges.base import Exchange
-from cryptofeed_cli.feeds.base import Answer, Fetch
+from cryptofeed_cli.feeds.base import Answer
 from cryptofeed_cli.ids import missing_ranges
 from cryptofeed_cli.types import Trade
 
 BELIEVED_AFTER = 3
 """How often ids must stay away before they are believed to be absent at the source."""
-ASK_AGAIN = (SECOND, 2 * SECOND, 4 * SECOND)
+ASK_AGAIN = (SECOND, 2 * SECOND)
 """How long to wait before asking for the same page once more."""
+DOUBTS = 12
+"""How often ids may be left unproven; then nobody asks for them any more, and their gap stays as it is."""
 RETRY_MAX = 60 * SECOND
 IN_FLIGHT = 8
 """Pages asked for and not answered yet."""
 POSTPONED = 1000
 """Pages to be asked for once more; no new ones are begun beyond that."""
-MARGIN = 0.95
-"""Share of the allowed rate that is used: the exchange's clock and ours do not tick alike."""
 TAIL_EVERY = 5 * SECOND
-"""How often the newest trades of one symbol are asked for."""
-SLOWEST = 0.05
-RECOVERY = 30 * SECOND
-"""After a rebuke the rate doubles again every so often, up to what is allowed."""
+"""How soon the newest trades of one symbol are asked for again; every time it takes twice as long."""
+TAIL_MAX = 60 * SECOND
 
 
-class Limiter:
-    """Spaces requests evenly; a rebuke halves the rate, good conduct wins it back."""
-
-    def __init__(self, per_second: float) -> None:
-        self._spacing = round(SECOND / (per_second * MARGIN))
-        self._slowness = 1
-        self._next = 0
-        self._eased = 0
-
-    def allows(self, monotonic: int) -> bool:
-        """Tell whether a request may be sent now, and count it if so."""
-        if self._slowness > 1 and monotonic - self._eased >= RECOVERY:
-            self._slowness //= 2
-            self._eased = monotonic
-        if monotonic < self._next:
-            return False
-        # A late call does not earn more than one request at once, but keeps the average.
-        spacing = self._spacing * self._slowness
-        self._next = max(self._next, monotonic - spacing) + spacing
-        return True
-
-    def rebuke(self, monotonic: int) -> None:
-        """The exchange said that this was too fast."""
-        self._slowness = min(self._slowness * 2, round(1 / SLOWEST))
-        self._eased = monotonic
-        self._next = monotonic + self._spacing * self._slowness
+Range = tuple[int, int]
+"""Ids from the first to the last."""
 
 
 class Page(msgspec.Struct):
-    """Ids ``low..high`` of one symbol, to be had with one request."""
+    """Ids of one symbol, to be had with one request: for what exists up to ``top``."""
 
     symbol: str
-    low: int
-    high: int
+    ranges: list[Range]
+    """Ascending."""
+    top: int
+    """An id above them that should exist; known to only where it came with an answer, or ends a hole."""
     due: int = 0
     """Monotonic time before which it is not asked for."""
     failures: int = 0
     absences: int = 0
-    """How often an answer lacked the same ids."""
+    """How many answers spoke for these ids and lacked them."""
+    doubts: int = 0
+    """How many answers did not speak for these ids."""
 
 
 class Backfill:
@@ -85,67 +67,74 @@ class Backfill:
     def __init__(
         self,
         exchange: Exchange,
-        act: Callable[[Fetch], object],
-        next_request: Callable[[], int],
+        ask: Ask,
         found: Callable[[str, list[Trade], Moment], object],
         absent: Callable[[str, int, int, Moment], object],
         newest: Callable[[str, list[Trade], Moment], object],
-        *,
-        rate_share: float,
     ) -> None:
         """``found`` and ``newest`` take trades of one symbol, ascending; ``absent`` ids that the exchange lacks too."""
         self._exchange = exchange
-        self._act = act
-        self._next_request = next_request
+        self._ask = ask
         self._found = found
         self._absent = absent
         self._newest = newest
-        self._limiter = Limiter(exchange.capabilities.history_per_second * rate_share)
-        self._ranges: deque[tuple[str, int, int]] = deque()
+        self._wanted: dict[str, list[Range]] = {}
+        """What nobody asked for yet, ascending, by symbol; the symbols take turns."""
         self._again_later: deque[Page] = deque()
         self._asked: dict[int, Page] = {}
         self._tails: dict[int, str] = {}
-        self._tails_due: dict[str, int] = {}
+        self._tails_due: dict[str, tuple[int, int]] = {}
+        """When the newest trades are asked for next, in monotonic time, and how long to wait after that."""
 
     @property
     def busy(self) -> bool:
         """Whether anything is still to be had."""
-        return bool(self._ranges or self._again_later or self._asked)
+        return bool(self._wanted or self._again_later or self._asked)
 
     def want(self, symbol: str, first: int, last: int) -> None:
         """Ask for ids ``first..last``."""
-        self._ranges.append((symbol, first, last))
+        insort(self._wanted.setdefault(symbol, []), (first, last))
 
-    def want_newest(self, symbol: str, now: Moment) -> None:
-        """Ask for the newest trades of a symbol, now and then for as long as this is called."""
-        if now.monotonic < self._tails_due.get(symbol, 0) or len(self._tails) >= IN_FLIGHT:
-            return
-        self._tails_due[symbol] = now.monotonic + TAIL_EVERY
-        request_id = self._next_request()
-        self._tails[request_id] = symbol
-        self._act(Fetch(request_id, self._exchange.newest_path(symbol)))
+    def want_newest(self, symbols: Iterable[str], now: Moment) -> None:
+        """Ask for the newest trades of symbols, of each ever more seldom for as long as it is among them."""
+        self._tails_due = {symbol: self._tails_due.get(symbol, (0, TAIL_EVERY)) for symbol in symbols}
+        for symbol, (due, wait) in sorted(self._tails_due.items(), key=lambda item: item[1]):
+            if due > now.monotonic or len(self._tails) >= IN_FLIGHT:
+                return
+            request_id = self._ask(self._exchange.newest_path(symbol), now)
+            if request_id is None:
+                return
+            self._tails[request_id] = symbol
+            self._tails_due[symbol] = (now.monotonic + wait, min(2 * wait, TAIL_MAX))
 
     def check(self, now: Moment) -> None:
         """Ask for what is due, as fast as is allowed."""
-        while len(self._asked) < IN_FLIGHT and (page := self._next_page(now)) is not None:
-            request_id = self._next_request()
+        while len(self._asked) < IN_FLIGHT:
+            page = next((page for page in self._again_later if page.due <= now.monotonic), None)
+            again = page is not None
+            if page is None:
+                if not self._wanted or len(self._again_later) >= POSTPONED:
+                    return
+                page, below = self._uppermost(next(iter(self._wanted)))
+            request_id = self._ask(self._exchange.history_path(page.symbol, page.top + 1), now)
+            if request_id is None:
+                return
             self._asked[request_id] = page
-            self._act(Fetch(request_id, self._exchange.history_path(page.symbol, page.high + 1)))
+            if again:
+                self._again_later.remove(page)
+                continue
+            del self._wanted[page.symbol]
+            if below:
+                self._wanted[page.symbol] = below
 
-    def _next_page(self, now: Moment) -> Page | None:
-        due = next((page for page in self._again_later if page.due <= now.monotonic), None)
-        if due is None and (not self._ranges or len(self._again_later) >= POSTPONED):
-            return None
-        if not self._limiter.allows(now.monotonic):
-            return None
-        if due is not None:
-            self._again_later.remove(due)
-            return due
-        symbol, first, last = self._ranges.popleft()
-        low = max(first, last - self._exchange.capabilities.history_page + 1)
-        if low > first:
-            self._ranges.appendleft((symbol, first, low - 1))
-        return Page(symbol, low, last)
+    def _uppermost(self, symbol: str) -> tuple[Page, list[Range]]:
+        """Return the highest page of what nobody asked for yet, and what is below it."""
+        ranges = self._wanted[symbol]
+        last = ranges[-1][1]
+        low = last - self._exchange.capabilities.history_page + 2
+        start = bisect_left(ranges, low, key=_last)
+        inside, outside = _split(ranges[start:], low, last)
+        return Page(symbol, inside, last + 1), ranges[:start] + outside
 
     def answer(self, answer: Answer) -> bool:
         """Take an answer; return False where it is to somebody else's question."""
@@ -160,12 +149,11 @@ class Backfill:
         try:
             trades = self._read(page.symbol, answer)
         except AnswerRefused as exc:
-            if exc.too_fast:
-                self._limiter.rebuke(answer.monotonic)
             if exc.transient:
                 self._again(page, answer)
             else:
-                self._absent(page.symbol, page.low, page.high, answer)
+                for low, high in page.ranges:
+                    self._absent(page.symbol, low, high, answer)
         except ProtocolError:
             self._again(page, answer)
         else:
@@ -181,19 +169,91 @@ class Backfill:
 
     def _again(self, page: Page, now: Moment) -> None:
         page.failures += 1
-        page.due = now.monotonic + min(250 * MILLISECOND << min(page.failures, 10), RETRY_MAX)
-        self._again_later.append(page)
+        self._postpone(page, now, min(250 * MILLISECOND << min(page.failures, 10), RETRY_MAX))
+
+    def _postpone(self, page: Page, now: Moment, wait: int) -> None:
+        page.due = now.monotonic + wait
+        if page.ranges:
+            self._again_later.append(page)
 
     def _compare(self, page: Page, trades: list[Trade], now: Moment) -> None:
-        wanted = [trade for trade in _ascending(trades) if page.low <= int(trade.trade_id) <= page.high]
-        if wanted:
-            self._found(page.symbol, wanted, now)
-        for low, high in missing_ranges(page.low, page.high, (int(trade.trade_id) for trade in wanted)):
-            if page.absences + 1 >= BELIEVED_AFTER:
-                self._absent(page.symbol, low, high, now)
-                continue
-            due = now.monotonic + ASK_AGAIN[page.absences]
-            self._again_later.append(Page(page.symbol, low, high, due, absences=page.absences + 1))
+        """Take what an answer brings, and what it says of ids that it lacks, whoever asked for them."""
+        rows = {int(trade.trade_id): trade for trade in trades if int(trade.trade_id) <= page.top}
+        if not rows:
+            self._doubt(page, now)
+            return
+        ids = sorted(rows)
+        floor = ids[0] if len(ids) >= self._exchange.capabilities.history_page else 0
+        lacking: dict[int, list[Range]] = defaultdict(list)
+        found: list[int] = []
+        for part in (page, *self._concerned(page.symbol, floor, ids[-1])):
+            told, part.ranges = _split(part.ranges, floor, ids[-1])
+            for low, high in told:
+                held = ids[bisect_left(ids, low) : bisect_right(ids, high)]
+                found += held
+                lacking[part.absences] += missing_ranges(low, high, held)
+        self._again_later = deque(waiting for waiting in self._again_later if waiting.ranges)
+        if found:
+            self._found(page.symbol, [rows[number] for number in sorted(set(found))], now)
+        for absences, ranges in lacking.items():
+            self._lack(page.symbol, sorted(ranges), absences + 1, now)
+        above = [one for one in page.ranges if one[0] > ids[-1]]
+        self._doubt(msgspec.structs.replace(page, ranges=above), now)
+        page.ranges, page.top = page.ranges[: len(page.ranges) - len(above)], floor
+        self._postpone(page, now, 0)
+
+    def _concerned(self, symbol: str, low: int, high: int) -> list[Page]:
+        """Return what else of a symbol an answer may speak for: in flight, not asked for yet, or never spoken for.
+
+        Only what was lacking once waits for its time.
+        """
+        ranges = self._wanted.pop(symbol, [])
+        # Ranges do not overlap, so they are in order by their ends too.
+        start, stop = bisect_left(ranges, low, key=_last), bisect_right(ranges, high, key=_first)
+        inside, outside = _split(ranges[start:stop], low, high)
+        rest = ranges[:start] + outside + ranges[stop:]
+        if rest:
+            self._wanted[symbol] = rest
+        waiting = (page for page in self._again_later if not page.absences)
+        others = [page for page in (*self._asked.values(), *waiting) if page.symbol == symbol]
+        return [Page(symbol, inside, high), *others]
+
+    def _lack(self, symbol: str, ranges: list[Range], absences: int, now: Moment) -> None:
+        """Take note that ids were lacking once more."""
+        if absences >= BELIEVED_AFTER:
+            for low, high in ranges:
+                self._absent(symbol, low, high, now)
+        elif ranges:
+            page = Page(symbol, ranges, ranges[-1][1] + 1, absences=absences)
+            self._postpone(page, now, ASK_AGAIN[absences - 1])
+
+    def _doubt(self, page: Page, now: Moment) -> None:
+        """Ask again for ids that an answer did not speak for: a cache is old, or what should be above them is not."""
+        if page.ranges and page.doubts < DOUBTS:
+            last = page.ranges[-1][1]
+            page.top = last + 2 * (page.top - last)
+            page.doubts += 1
+            self._postpone(page, now, min(SECOND << page.doubts - 1, RETRY_MAX))
+
+
+def _split(ranges: list[Range], low: int, high: int) -> tuple[list[Range], list[Range]]:
+    """Return the parts of ranges that are within ``low..high``, and those that are not; both ascending."""
+    inside = [(max(first, low), min(last, high)) for first, last in ranges if first <= high and last >= low]
+    outside = [
+        part
+        for first, last in ranges
+        for part in ((first, min(last, low - 1)), (max(first, high + 1), last))
+        if part[0] <= part[1]
+    ]
+    return inside, outside
+
+
+def _first(one: Range) -> int:
+    return one[0]
+
+
+def _last(one: Range) -> int:
+    return one[1]
 
 
 def _ascending(trades: list[Trade]) -> list[Trade]:

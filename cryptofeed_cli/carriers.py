@@ -35,6 +35,8 @@ class Carriers:
         self._say = say
         self._numbers = self._shards = 0
         self._deep: set[Topic] = set()
+        self._most: int | None = None
+        """How many topics a connection takes, as far as the exchange let us find out."""
         self._successors: dict[int, int] = {}
         """Which connection is to take over from which."""
 
@@ -73,7 +75,8 @@ class Carriers:
         limit = self._exchange.capabilities.deep_topics_per_socket
         for one in self.by_number.values():
             deep = sum(topic in self._deep for topic in (*one.topics, *topics))
-            if one.endpoint == endpoint and deep <= limit:
+            crowded = self._most is not None and len(one.topics) + len(topics) > self._most
+            if one.endpoint == endpoint and deep <= limit and not crowded:
                 return one.shard
         return None
 
@@ -126,6 +129,33 @@ class Carriers:
         del self._successors[number], self.by_number[number]
         self._act(Drop(number))
         return True
+
+    def divide(self, crowded: Connection, now: Moment) -> None:
+        """The exchange finds too many topics on a connection: leave it the half of them, here and on its twins."""
+        symbols = sorted({topic.symbol for topic in crowded.topics})
+        moving = set(symbols[len(symbols) // 2 :])
+        if len(symbols) < 2:
+            return
+        topics = [topic for topic in crowded.topics if topic.symbol in moving]
+        self._most = len(crowded.topics) - len(topics)
+        name = f"{self._exchange.name} {crowded.endpoint}"
+        self._say(Note("warning", f"too many topics on one connection to {name}: at most {self._most} from now on"))
+        self._shards += 1
+        for one in [one for one in self.by_number.values() if one.shard == crowded.shard]:
+            for symbol in moving:
+                one.forget(symbol, now)
+            self._connect(self._shards, crowded.endpoint, topics)
+
+    def prune(self) -> list[int]:
+        """Let go of connections that have nothing to carry any more; return which."""
+        empty = [number for number, one in self.by_number.items() if not one.topics]
+        for number in empty:
+            del self.by_number[number]
+            self._act(Drop(number))
+        if empty:
+            pairs = self._successors.items()
+            self._successors = {old: new for old, new in pairs if old not in empty and new not in empty}
+        return empty
 
     def check(self, now: Moment) -> None:
         """Let every connection look at the time, and retire those whose successors are ready."""

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
+from cryptofeed_cli.asking import Ask
 from cryptofeed_cli.clock import HOUR, MILLISECOND, MINUTE, Moment
+from cryptofeed_cli.connections import Note
 from cryptofeed_cli.errors import ProtocolError
 from cryptofeed_cli.exchanges.base import Exchange
-from cryptofeed_cli.feeds.base import Action, Answer, Fetch
+from cryptofeed_cli.feeds.base import Answer
 from cryptofeed_cli.types import Instrument, Source
 
 EVERY = HOUR
@@ -26,8 +29,8 @@ class Catalogue:
         symbols: Sequence[str],
         known: Mapping[str, Instrument],
         emit: Callable[[Instrument], object],
-        act: Callable[[Action], object],
-        next_request: Callable[[], int],
+        ask: Ask,
+        say: Callable[[Note], object],
         *,
         every: int = EVERY,
         listed: Callable[[list[Instrument], Moment], object] | None = None,
@@ -45,10 +48,14 @@ class Catalogue:
         self._symbols = set(symbols)
         self._known = dict(known)
         self._emit = emit
-        self._act = act
+        self._ask = ask
+        self._say = say
+        self._troubled = False
+        """Whether it was said that something is wrong, and no round was right since."""
         self._due: int | None = None
+        self._unasked: deque[str] = deque()
+        """What this round is still to ask."""
         self._asked: dict[int, str] = {}
-        self._next_request = next_request
 
     @property
     def known(self) -> Mapping[str, Instrument]:
@@ -57,20 +64,18 @@ class Catalogue:
 
     def check(self, now: Moment) -> None:
         """Ask when it is time to."""
-        if self._due is not None and now.monotonic < self._due:
-            return
-        self._due = now.monotonic + self._every
-        self._round = []
-        for path in self._exchange.instrument_paths(self._asking_for):
-            request_id = self._next_request()
-            self._asked[request_id] = path
-            self._act(Fetch(request_id, path))
+        if self._due is None or now.monotonic >= self._due:
+            self._due = now.monotonic + self._every
+            self._round = []
+            self._unasked = deque(self._exchange.instrument_paths(self._asking_for))
+        while self._unasked and (request_id := self._ask(self._unasked[0], now)) is not None:
+            self._asked[request_id] = self._unasked.popleft()
 
-    def answer(self, answer: Answer) -> str | None:
-        """Take an answer; return what is wrong with it, if anything is (it will be asked for again)."""
+    def answer(self, answer: Answer) -> bool:
+        """Take an answer; return False where it is to somebody else's question."""
         path = self._asked.pop(answer.request_id, None)
         if path is None:
-            return None
+            return False
         source: Source = "backfill" if answer.announced is None else "simulated"
         problem = answer.error
         if problem is None:
@@ -83,12 +88,18 @@ class Catalogue:
         if problem is None:
             if self._round is not None:
                 self._round += instruments
-                if not self._asked and self._listed is not None:
-                    self._listed(self._round, answer)
-            return None
+                if not self._asked and not self._unasked:
+                    self._troubled = False
+                    if self._listed is not None:
+                        self._listed(self._round, answer)
+            return True
         self._round = None
         self._due = min(self._due or 0, answer.monotonic + RETRY_AFTER)
-        return f"{path}: {problem}"
+        if answer.error is None:  # else whoever looks after the connections says so
+            level = "debug" if self._troubled else "warning"
+            self._say(Note(level, f"{self._exchange.name} {path}: {problem}; will ask again"))
+            self._troubled = True
+        return True
 
     def follow(self, symbols: Iterable[str]) -> None:
         """Record these symbols from now on, and no others."""

@@ -19,6 +19,8 @@ ATTEMPTS = 3
 """How often one topic is asked for before its silence is reported."""
 PATIENCE = 30
 """The longest wait for one topic, in time-outs: every attempt waits for one time-out more than the one before."""
+SHORTEST_REQUEST = 1 << 10
+"""Bytes: no request is made shorter than that, unless it is of one topic."""
 
 
 class Note(msgspec.Struct, frozen=True):
@@ -74,6 +76,9 @@ class Connection:
         self._sent: deque[int] = deque(maxlen=exchange.capabilities.requests_per_hour)
         """When the latest requests were sent, in monotonic time."""
         self._requests = 0
+        self._request_bytes = exchange.capabilities.request_bytes
+        self._longest = 0
+        """Bytes of the longest request sent."""
 
     def opened(self, source: Source, now: Moment) -> None:
         """The socket is up: ask for everything."""
@@ -132,6 +137,12 @@ class Connection:
         """Tell whether a topic is subscribed here, or will be once that is acknowledged."""
         return topic in self.confirmed or topic in self._pending
 
+    def ask_for_less(self) -> int:
+        """The exchange found a request too long: halve the next ones; return how long they are at most, in bytes."""
+        self._request_bytes = max(min(self._request_bytes, self._longest) // 2, SHORTEST_REQUEST)
+        self._longest = 0
+        return self._request_bytes
+
     def _request(self, text: str, now: Moment) -> None:
         """Send a request, unless this connection has used up what the exchange takes: a new one begins at zero."""
         sent = self._sent
@@ -139,12 +150,14 @@ class Connection:
             self._act(Reset(self.number, f"{len(sent)} requests in an hour are all the exchange takes"))
             return
         sent.append(now.monotonic)
+        self._longest = max(self._longest, len(text))
         self._act(Send(self.number, text))
 
     def subscribed(self, topic: Topic, now: Moment) -> None:
-        """The exchange acknowledged a topic."""
+        """The exchange acknowledged a topic; one that was not asked for means nothing."""
         self._pending.pop(topic, None)
-        self.confirmed[topic] = now.monotonic
+        if topic in self.topics:
+            self.confirmed[topic] = now.monotonic
 
     def carries(self, topic: Topic, since: int) -> bool:
         """Tell whether a topic was acknowledged before a monotonic time, and is carried since."""
@@ -210,7 +223,7 @@ class Connection:
             longer = [*batch, topic]
             if batch and (
                 len(longer) > limits.topics_per_request
-                or len(self._exchange.subscribe(longer, "0" * 32)) > limits.request_bytes
+                or len(self._exchange.subscribe(longer, "0" * 32)) > self._request_bytes
             ):
                 yield batch
                 longer = [topic]

@@ -84,8 +84,12 @@ def print_report(view: View, store: str, continuity: Sequence[Continuity] = ()) 
         f"{view.rejects:,} rejects",
         soft_wrap=True,
     )
-    if continuity:
-        console.print(_continuity_table(continuity))
+    flawed = [row for row in continuity if not _is_flawless(row)]
+    if flawed:
+        console.print(_continuity_table(flawed))
+    if len(flawed) < len(continuity):
+        rest = "everything else: " if flawed else ""
+        console.print(f"{rest}100 % verified and clean, nothing missing ({len(continuity) - len(flawed):,} channels)")
     if view.outbox.records:
         console.print(f"outbox: {_backlog(view.outbox)}", soft_wrap=True)
     for symbol, reason in view.refused.items():
@@ -267,6 +271,11 @@ def _continuity_table(rows: Sequence[Continuity]) -> Table:
 def _backlog(backlog: Backlog) -> str:
     since = "" if backlog.since is None else f" since {format_nanoseconds(backlog.since)[:SECONDS]}"
     return f"{backlog.records:,} records, {backlog.bytes / 2**20:,.1f} MiB{since}"
+
+
+def _is_flawless(row: Continuity) -> bool:
+    told = row.coverage
+    return told.verified == told.clean == 100 and not told.missing
 
 
 def _percent(share: float | None) -> str:

@@ -2,6 +2,7 @@
 
 CryptofeedError                 1
 ├── ThreadDied                  1   a thread of ours ended that should not
+├── OutputFailed                1   what is printed cannot be written
 ├── UsageError                  2   a wrong argument
 ├── ConfigurationError          2   a wrong configuration value
 ├── ExchangeError               3
@@ -48,6 +49,18 @@ class ThreadDied(CryptofeedError):
 
     def __str__(self) -> str:
         return f"thread {self.thread} ended unexpectedly: {type(self.error).__name__}: {self.error}"
+
+
+class OutputFailed(CryptofeedError):
+    """Data that cannot be written to where it should go."""
+
+    def __init__(self, target: str, reason: str) -> None:
+        super().__init__(target, reason)
+        self.target = target
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"cannot write to {self.target}: {self.reason}"
 
 
 class UsageError(CryptofeedError):
@@ -142,16 +155,13 @@ class RequestFailed(ExchangeError):
 
 
 class AnswerRefused(ExchangeError):
-    """The exchange answered a REST request with an error. ``too_fast``: it wants to be asked less often."""
+    """The exchange answered a REST request with an error."""
 
-    def __init__(
-        self, exchange: str, code: str, reason: str, *, too_fast: bool = False, transient: bool = True
-    ) -> None:
+    def __init__(self, exchange: str, code: str, reason: str, *, transient: bool = True) -> None:
         super().__init__(exchange, code, reason)
         self.exchange = exchange
         self.code = code
         self.reason = reason
-        self.too_fast = too_fast
         self.transient = transient
 
     def __str__(self) -> str:

@@ -5,13 +5,14 @@ OKX does not promise that ids are contiguous per symbol; every measurement known
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import msgspec
 
 HOLES = 10_000
-"""How many holes are kept for late arrivals; the oldest is forgotten first, so its gap must be in the ledger."""
+"""How many holes are kept for late arrivals; the lowest is forgotten first, so its gap must be in the ledger."""
 
 
 class Hole(msgspec.Struct):
@@ -29,21 +30,29 @@ class Hole(msgspec.Struct):
     late: bool = False
     """Too old to be filled by a recorder."""
 
+    first: int = 0
+    """The lowest id that it had at the beginning: its place among other holes."""
+    reach: int = 0
+    """The highest id that it, or any hole placed below it, had at the beginning."""
+
     @property
     def missing(self) -> int:
         """How many ids are still missing."""
-        return sum(last - first + 1 for first, last in self.ranges)
+        return _count(self.ranges)
 
     def remove(self, first: int, last: int) -> int:
         """Take ids out; return how many of them were missing."""
-        before = self.missing
-        self.ranges = [
+        start = bisect_left(self.ranges, first, key=_last_of)
+        stop = bisect_right(self.ranges, last, key=_first_of)
+        touched = self.ranges[start:stop]
+        left = [
             part
-            for low, high in self.ranges
+            for low, high in touched
             for part in ((low, min(high, first - 1)), (max(low, last + 1), high))
             if part[0] <= part[1]
         ]
-        return before - self.missing
+        self.ranges[start:stop] = left
+        return _count(touched) - _count(left)
 
 
 class Unnamed(NamedTuple):
@@ -70,6 +79,7 @@ class TradeIds:
         self.timestamp: int | None = None
         """Exchange time of the highest id so far."""
         self.holes: list[Hole] = []
+        """By their place; new ones come in by `add`."""
 
     @property
     def is_full(self) -> bool:
@@ -81,18 +91,52 @@ class TradeIds:
         hole = None
         if self.next is not None and first > self.next:
             hole = Hole([(self.next, first - 1)], self.timestamp, timestamp, monotonic)
-            self.holes.append(hole)
-            del self.holes[:-HOLES]
+            self.add(hole)
         if self.next is None or last >= self.next:
             self.next = last + 1
             self.timestamp = timestamp
         return hole
 
+    def add(self, hole: Hole) -> None:
+        """Keep a hole, whose ranges are not empty, for late arrivals."""
+        if len(self.holes) >= HOLES:
+            del self.holes[0]
+        hole.first, hole.reach = hole.ranges[0][0], hole.ranges[-1][1]
+        place = bisect_right(self.holes, hole.first, key=_place)
+        if place:
+            hole.reach = max(hole.reach, self.holes[place - 1].reach)
+        self.holes.insert(place, hole)
+        for other in self.holes[place + 1 :]:
+            if other.reach >= hole.reach:
+                break
+            other.reach = hole.reach
+
+    def misses(self, first: int, last: int) -> bool:
+        """Tell whether any of the ids ``first..last`` is in a hole."""
+        return any(
+            low <= last and first <= high
+            for place in self._near(first, last)
+            for low, high in self.holes[place].ranges
+        )
+
     def reclaim(self, first: int, last: int) -> list[tuple[Hole, int]]:
         """Close holes with ids that came late; return each hole touched and how many ids it lost."""
-        touched = [(hole, hole.remove(first, last)) for hole in self.holes]
-        self.holes = [hole for hole in self.holes if hole.ranges]
-        return [(hole, count) for hole, count in touched if count]
+        touched = []
+        for place in self._near(first, last):
+            hole = self.holes[place]
+            count = hole.remove(first, last)
+            if count:
+                touched.append((hole, count))
+            if not hole.ranges:
+                del self.holes[place]
+        return touched[::-1]
+
+    def _near(self, first: int, last: int) -> Iterator[int]:
+        """Yield where the holes are that may hold one of the ids ``first..last``, from above."""
+        place = bisect_right(self.holes, last, key=_place)
+        while place and self.holes[place - 1].reach >= first:
+            place -= 1
+            yield place
 
 
 def ranges_of(numbers: Iterable[int]) -> list[tuple[int, int]]:
@@ -126,3 +170,19 @@ def missing_ranges(first: int, last: int, held: Iterable[int]) -> Iterator[tuple
         first = number + 1
     if first <= last:
         yield first, last
+
+
+def _count(ranges: Iterable[tuple[int, int]]) -> int:
+    return sum(last - first + 1 for first, last in ranges)
+
+
+def _place(hole: Hole) -> int:
+    return hole.first
+
+
+def _first_of(one: tuple[int, int]) -> int:
+    return one[0]
+
+
+def _last_of(one: tuple[int, int]) -> int:
+    return one[1]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import msgspec
 
+from cryptofeed_cli.asking import Ask
 from cryptofeed_cli.clock import MILLISECOND, MINUTE, SECOND, Moment
 from cryptofeed_cli.errors import AnswerRefused, ProtocolError
 from cryptofeed_cli.exchanges.base import Exchange, Maintenance
-from cryptofeed_cli.feeds.base import Answer, Fetch
+from cryptofeed_cli.feeds.base import Answer
 
 EVERY = 10 * MINUTE
 RETRY_AFTER = MINUTE
@@ -26,12 +25,11 @@ class _Asked(msgspec.Struct):
 class Inquiries:
     """Asks, and remembers the last answers."""
 
-    def __init__(self, exchange: Exchange, act: Callable[[Fetch], object], next_request: Callable[[], int]) -> None:
+    def __init__(self, exchange: Exchange, ask: Ask) -> None:
         self.clock_offset_ms: int | None = None
         """The exchange's clock minus ours; None: not known."""
         self._exchange = exchange
-        self._act = act
-        self._next_request = next_request
+        self._ask = ask
         self._maintenances: list[Maintenance] = []
         self._due: dict[str, int] = {exchange.time_path(): 0, exchange.maintenance_path(): 0}
         self._asked: dict[int, _Asked] = {}
@@ -40,11 +38,13 @@ class Inquiries:
         """Ask what is due."""
         waiting = {asked.path for asked in self._asked.values()}
         for path, due in self._due.items():
-            if now.monotonic >= due and path not in waiting:
-                self._due[path] = now.monotonic + EVERY
-                request_id = self._next_request()
-                self._asked[request_id] = _Asked(path, now.at, now.monotonic)
-                self._act(Fetch(request_id, path))
+            if now.monotonic < due or path in waiting:
+                continue
+            request_id = self._ask(path, now)
+            if request_id is None:
+                return
+            self._due[path] = now.monotonic + EVERY
+            self._asked[request_id] = _Asked(path, now.at, now.monotonic)
 
     def answer(self, answer: Answer) -> bool:
         """Take an answer; return False where it is to somebody else's question."""

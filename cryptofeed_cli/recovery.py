@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Mapping
 
+from cryptofeed_cli.asking import Ask
 from cryptofeed_cli.backfill import Backfill
 from cryptofeed_cli.carriers import Carriers
 from cryptofeed_cli.clock import SECOND, Moment
 from cryptofeed_cli.exchanges.base import Exchange, Topic
-from cryptofeed_cli.feeds.base import Answer, Fetch, LookedUp, Lookup
+from cryptofeed_cli.feeds.base import Answer, LookedUp, Lookup
 from cryptofeed_cli.past import Past
 from cryptofeed_cli.streams import Streams
 from cryptofeed_cli.types import Trade
@@ -26,23 +27,16 @@ class Recovery:
     """Lets the streams of real data go on where earlier runs ended, and fetches what they miss."""
 
     def __init__(
-        self,
-        exchange: Exchange,
-        carriers: Carriers,
-        act: Callable[[Fetch | Lookup], object],
-        next_request: Callable[[], int],
-        *,
-        rate_share: float,
+        self, exchange: Exchange, carriers: Carriers, ask: Ask, act: Callable[[Lookup], object]
     ) -> None:
         """`follow` is called before anything else."""
-        self._carriers, self._act, self._next_request = carriers, act, next_request
+        self._carriers, self._act = carriers, act
+        self._lookups = 0
         self._due: deque[tuple[int, str, int, int]] = deque()
         """Which ids of which symbol the store is to be asked for, and from when on."""
         self._asked: dict[int, tuple[str, int, int]] = {}
         self._channel = exchange.capabilities.wires["trades"].channel
-        self._backfill = Backfill(
-            exchange, act, next_request, self._recover, self._lack, self._catch_up, rate_share=rate_share
-        )
+        self._backfill = Backfill(exchange, ask, self._recover, self._lack, self._catch_up)
         self.want = self._backfill.want
 
     def follow(self, streams: Streams) -> None:
@@ -74,9 +68,9 @@ class Recovery:
         """Ask the store for what is due."""
         while self._due and self._due[0][0] <= now.monotonic and len(self._asked) < LOOKUPS:
             _, symbol, first, last = self._due.popleft()
-            request_id = self._next_request()
-            self._asked[request_id] = symbol, first, last
-            self._act(Lookup(request_id, symbol, first, last))
+            self._lookups += 1
+            self._asked[self._lookups] = symbol, first, last
+            self._act(Lookup(self._lookups, symbol, first, last))
 
     def looked_up(self, found: LookedUp) -> None:
         """Take an answer of the store's; where it has none, everything is missing."""
@@ -86,11 +80,13 @@ class Recovery:
 
     def check(self, now: Moment) -> None:
         """Ask for what is due: holes, and what was missed of symbols that are subscribed again and say nothing."""
-        for symbol, trades in self._streams.trades.items():
-            if trades.interrupted and self._carriers.carried(
-                Topic(self._channel, symbol), now.monotonic - TAIL_AFTER, "live"
-            ):
-                self._backfill.want_newest(symbol, now)
+        since = now.monotonic - TAIL_AFTER
+        quiet = [
+            symbol
+            for symbol, trades in self._streams.trades.items()
+            if trades.interrupted and self._carriers.carried(Topic(self._channel, symbol), since, "live")
+        ]
+        self._backfill.want_newest(quiet, now)
         self._backfill.check(now)
 
     def answer(self, answer: Answer) -> bool:

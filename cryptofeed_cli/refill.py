@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from fnmatch import fnmatchcase
+from itertools import islice
 from threading import Event as Flag
 from typing import Any
 
 import msgspec
 
+from cryptofeed_cli.asking import Gate, Limiter
 from cryptofeed_cli.backfill import Backfill
 from cryptofeed_cli.clock import SECOND, Clock, Moment
 from cryptofeed_cli.errors import ExchangeError
@@ -27,6 +29,8 @@ ALIVE = 20 * SECOND
 """Open gaps of a recorder that was heard of within this time are its own business."""
 FAILURES = 5
 """After so many requests in a row that brought nothing the exchange is out of reach."""
+SLICE = 1_000
+"""Gaps worked at together: far fewer than are kept in memory."""
 _PAUSE = 0.05
 
 
@@ -76,22 +80,27 @@ class Refill:
         """By symbol."""
         self._store, self._exchange, self._feed, self._clock = store, exchange, feed, clock
         self._actions: deque[Fetch] = deque()
-        self._requests = 0
+        self._gate = Gate(exchange, self._actions.append, Limiter(exchange.capabilities.rest_per_second * rate_share))
         self._records: list[Record] = []
         self._gaps: dict[str, Gap] = {}
         """The last revision of every gap."""
         self._ledger = Ledger(exchange.name, "", self._emit)
         self._streams: dict[str, TradeStream] = {}
-        self._backfill = Backfill(
-            exchange, self._actions.append, self._next_request, self._found, self._lack, _ignore,
-            rate_share=rate_share,
-        )  # fmt: skip
+        self._backfill = Backfill(exchange, self._gate.ask, self._found, self._lack, _ignore)
 
     def run(self, gaps: Iterable[Gap], stop: Flag, watch: Callable[[], object] = lambda: None) -> None:
         """Fill gaps until there is nothing left to ask for, or ``stop`` is set; everything had is durable then.
 
         ``watch`` is called now and then. Raises `ExchangeError` where the exchange cannot be asked, or a `StoreError`.
         """
+        waiting = iter(gaps)
+        while (some := list(islice(waiting, SLICE))) and not stop.is_set():
+            self._streams.clear()
+            self._gaps.clear()
+            self._fill(some, stop, watch)
+
+    def _fill(self, gaps: Iterable[Gap], stop: Flag, watch: Callable[[], object]) -> None:
+        """Fill no more gaps than a ledger and the streams hold."""
         try:
             for gap in gaps:
                 self._begin(gap)
@@ -105,6 +114,7 @@ class Refill:
                     if isinstance(event, Answer):
                         problem = event.error or event.announced
                         failures = 0 if problem is None else failures + 1
+                        self._gate.hear(event)
                         self._backfill.answer(event)
                 self._write()
                 watch()
@@ -121,7 +131,7 @@ class Refill:
         if stream is None:
             stream = TradeStream(gap.symbol, self._ledger, self._emit, 0, want=self._backfill.want)
             self._streams[gap.symbol] = stream
-            self.done[gap.symbol] = Refilled(gap.symbol)
+            self.done.setdefault(gap.symbol, Refilled(gap.symbol))
         first, last = int(gap.first_missing or 0), int(gap.last_missing or 0)
         held = self._store.trade_ids(Series(gap.exchange, gap.symbol), first, last)
         ranges = list(missing_ranges(first, last, held))
@@ -151,10 +161,6 @@ class Refill:
 
     def _now(self) -> Tick:
         return Tick(self._clock.now(), self._clock.monotonic())
-
-    def _next_request(self) -> int:
-        self._requests += 1
-        return self._requests
 
 
 def _ignore(*_: Any) -> None:

@@ -11,6 +11,8 @@ from cryptofeed_cli.clock import HOUR
 from cryptofeed_cli.types import Reject
 
 KEPT_PER_HOUR = 100
+KEPT_BYTES = 256 << 10
+"""Of one frame: several times the largest that is usual; no store takes documents of any size."""
 REASONS = 1000
 """How many reasons are told apart in an hour; the rest share one."""
 
@@ -37,9 +39,13 @@ class Rejects:
         self._reasons[bucket] += 1
         if self._reasons[bucket] > KEPT_PER_HOUR:
             return
+        kept = frame[:KEPT_BYTES]
         try:
-            text = frame.decode()
+            frame.decode()
+            text = kept.decode(errors="ignore")  # it may end within a character
         except UnicodeDecodeError:
-            text = f"base64:{b64encode(frame).decode()}"
+            text = f"base64:{b64encode(kept).decode()}"
+        if len(kept) < len(frame):
+            text += f" (cut: {len(frame)} bytes long)"
         identity = blake2b(b"\0".join((str(at).encode(), self._exchange.encode(), frame)), digest_size=16)
         self._emit(Reject(at, self._exchange, channel, symbol, reason, text, identity.hexdigest()))

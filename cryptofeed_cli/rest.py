@@ -27,6 +27,8 @@ MAX_BODY_BYTES = 32 << 20
 MAX_ANSWER_TIME = 60 * SECOND
 """Until the last byte: a body that drips in for ever would hold up every request after it."""
 _CHUNK_BYTES = 64 << 10
+# What requests and urllib3 raise on hostile bytes: their own errors, and what slips through their parsers.
+_BROKEN = (requests.RequestException, HTTPError, OSError, ValueError, LookupError)
 
 
 class Response(msgspec.Struct, frozen=True):
@@ -84,7 +86,7 @@ class Rest:
                     if self._clock.monotonic() > deadline:
                         raise RequestFailed(url, f"its body took longer than {MAX_ANSWER_TIME // SECOND} s")
                 return Response(answer.status_code, bytes(body), answer.headers)
-        except (requests.RequestException, HTTPError, OSError) as exc:
+        except _BROKEN as exc:
             raise RequestFailed(url, explain(_origin(exc))) from exc
 
     def close(self) -> None:

@@ -6,11 +6,12 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from cryptofeed_cli.asking import Ask
 from cryptofeed_cli.clock import MINUTE, SECOND, Moment
 from cryptofeed_cli.connections import Note
 from cryptofeed_cli.errors import AnswerRefused, ProtocolError
 from cryptofeed_cli.exchanges.base import Exchange
-from cryptofeed_cli.feeds.base import Answer, Fetch
+from cryptofeed_cli.feeds.base import Answer
 from cryptofeed_cli.types import BookUpdate
 
 TIMEOUT = 10 * SECOND
@@ -37,8 +38,7 @@ class Resync:
     def __init__(
         self,
         exchange: Exchange,
-        act: Callable[[Fetch], object],
-        next_request: Callable[[], int],
+        ask: Ask,
         carried: Callable[[str], bool],
         renew: Callable[[Sequence[str], Moment], object],
         splice: Callable[[BookUpdate, Moment], bool],
@@ -49,8 +49,7 @@ class Resync:
         ``renew`` asks for subscriptions anew; ``splice`` takes a book out of REST and tells if it is of use.
         """
         self._exchange = exchange
-        self._act = act
-        self._next_request = next_request
+        self._ask = ask
         self._carried = carried
         self._renew = renew
         self._splice = splice
@@ -75,19 +74,22 @@ class Resync:
             if not self._carried(symbol):
                 del self._waits[symbol]
                 continue
+            if wait.asked % 2:
+                request_id = self._ask(self._exchange.book_path(symbol), now)
+                if request_id is None:
+                    continue
+                self._asked[request_id] = symbol
+                over_rest.append(symbol)
+            else:
+                anew.append(symbol)
             wait.due = now.monotonic + min(TIMEOUT << wait.asked // 2, TIMEOUT_MAX)
             wait.asked += 1
-            (anew if wait.asked % 2 else over_rest).append(symbol)
         name = self._exchange.name
         if anew:
             self._say(Note("warning", f"{_few(anew)}: asking {name} for a new snapshot of the book"))
             self._renew(anew, now)
         if over_rest:
             self._say(Note("warning", f"{_few(over_rest)}: no snapshot came; asking {name} for the book over REST"))
-        for symbol in over_rest:
-            request_id = self._next_request()
-            self._asked[request_id] = symbol
-            self._act(Fetch(request_id, self._exchange.book_path(symbol)))
 
     def answer(self, answer: Answer) -> bool:
         """Take an answer; return False where it is to somebody else's question."""

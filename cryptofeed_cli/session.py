@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from cryptofeed_cli.asking import Gate, Limiter
 from cryptofeed_cli.carriers import Carriers
 from cryptofeed_cli.catalogue import EVERY as CATALOGUE_EVERY
 from cryptofeed_cli.catalogue import Catalogue
@@ -22,6 +23,7 @@ from cryptofeed_cli.exchanges.base import (
     Exchange,
     Folds,
     Message,
+    Misconduct,
     Notice,
     Refused,
     Subscribed,
@@ -32,6 +34,7 @@ from cryptofeed_cli.feeds.base import Action, Answer, Closed, Event, Frame, Look
 from cryptofeed_cli.gaps import Ledger
 from cryptofeed_cli.inquiries import Inquiries
 from cryptofeed_cli.past import Past
+from cryptofeed_cli.reach import Reach
 from cryptofeed_cli.recovery import Recovery
 from cryptofeed_cli.rejects import Rejects
 from cryptofeed_cli.resync import Resync
@@ -72,8 +75,6 @@ class SessionOptions(msgspec.Struct, frozen=True):
     """Ask for missed trades over REST."""
     backfill_limit: int = 3 * HOUR
     """Holes older than this are left for later."""
-    rate_share: float = 1.0
-    """Share of the exchange's REST limit that is used for it."""
     patterns: tuple[str, ...] = ()
     """What `symbols` were found by: new listings that match join, and delisted ones leave. Empty: the symbols stay."""
     shard: Shard = WHOLE
@@ -88,9 +89,17 @@ class Session:
     """The whole logic of a recording."""
 
     def __init__(
-        self, exchange: Exchange, options: SessionOptions, emit: Emit, pasts: Mapping[str, Past] | None = None
+        self,
+        exchange: Exchange,
+        options: SessionOptions,
+        emit: Emit,
+        pasts: Mapping[str, Past] | None = None,
+        limiter: Limiter | None = None,
     ) -> None:
-        """``emit`` takes every record and gap; ``pasts`` is what earlier runs left of each symbol."""
+        """``emit`` takes every record and gap; ``pasts`` is what earlier runs left of each symbol.
+
+        ``limiter`` is that of every REST request, if anybody asked before; else the exchange's own limit is kept.
+        """
         self.actions: deque[Action] = deque()
         """What the feed has to do, in order. Whoever performs an action removes it."""
         self.notes: deque[Note] = deque(maxlen=1000)
@@ -108,10 +117,11 @@ class Session:
         self._exchange = exchange
         self._options = options
         self._emit = emit
-        self._requests = 0
-        act, say, ask = self.actions.append, self.notes.append, self._next_request
+        act, say = self.actions.append, self.notes.append
+        self._gate = Gate(exchange, act, limiter or Limiter(exchange.capabilities.rest_per_second))
+        ask = self._gate.ask
         self._carriers = Carriers(exchange, options.ping_interval, act, say)
-        self._recovery = Recovery(exchange, self._carriers, act, ask, rate_share=options.rate_share)
+        self._recovery = Recovery(exchange, self._carriers, ask, act)
         want = self._recovery.want if options.backfill else None
         look = self._recovery.look if options.shared else None
         self._streams: dict[Source, Streams] = {"live": self._make_streams(self.ledger, emit, want, look)}
@@ -119,15 +129,15 @@ class Session:
         self._pasts = pasts or {}
         self._connections = self._carriers.by_number
         self._carrier_count = 0
-        self._unreachable: set[int] = set()
+        self._reach = Reach(exchange.name, say)
         self._book_channel = exchange.capabilities.wires["book_updates"].channel
-        self._resync = Resync(exchange, act, ask, self._is_carried, self._renew_books, self._splice, say)
+        self._resync = Resync(exchange, ask, self._is_carried, self._renew_books, self._splice, say)
         self._watchdog = Watchdog(exchange, self._carriers, options.silence, act, ask, say)
-        self._inquiries = Inquiries(exchange, act, ask)
+        self._inquiries = Inquiries(exchange, ask)
         self._steps = Steps()
         known = {symbol: past.instrument for symbol, past in self._pasts.items() if past.instrument is not None}
         self._catalogue = Catalogue(
-            exchange, (*options.symbols, *options.patterns), known, self._emit_instrument, act, ask,
+            exchange, (*options.symbols, *options.patterns), known, self._emit_instrument, ask, say,
             every=LISTINGS_EVERY if options.patterns else CATALOGUE_EVERY,
             listed=self._listed if options.patterns else None,
         )  # fmt: skip
@@ -188,8 +198,9 @@ class Session:
         there; it ends, and missed trades are asked for, as with every other outage, after `go_on`.
         """
         self.halted = True
+        for number in self._connections:
+            self._reach.opened(number)
         self._carriers.drop()
-        self._unreachable.clear()
         real = [one for one in refused if isinstance(one, MarketRecord) and one.source != "simulated"]
         for source, streams in self._streams.items():
             streams.retract(real if source == "live" else (), durable, reason, now)
@@ -326,7 +337,7 @@ class Session:
             self._streams[source] = self._simulated_streams()
             self._say("warning", "this server announces simulated data: everything from it is labelled simulated")
         self.connects += 1
-        self._unreachable.discard(event.connection)
+        self._reach.opened(event.connection)
         self._say("info", f"connected to {self.exchange} {connection.endpoint}")
         connection.takers = self._streams[source].by_message
         connection.opened(source, event)
@@ -346,12 +357,23 @@ class Session:
         if carried:
             then = "another one takes over" if retired else f"reconnecting in {wait}"
             self._say("warning", f"lost {name}: {event.reason}; {then}")
-            fault: Fault = "network" if event.code is None else "venue"
+            self._reach.lost(event.connection)
+            misconduct = self._exchange.capabilities.misconduct.get(event.code or 0)
+            fault: Fault = "us" if misconduct is not None else "network" if event.code is None else "venue"
             self._lose(connection, "disconnect", fault, event.reason, event)
-        elif event.connection not in self._unreachable:
-            level = "debug" if self._unreachable else "warning"
-            self._say(level, f"cannot reach {name}: {event.reason}; will keep trying")
-        self._unreachable.add(event.connection)
+            self._behave(connection, misconduct, event)
+        elif not retired:
+            self._reach.failed(event.connection, connection.endpoint, event.reason)
+        if retired:
+            self._reach.opened(event.connection)
+
+    def _behave(self, connection: Connection, misconduct: Misconduct | None, now: Moment) -> None:
+        """Do otherwise the next time, where that can help."""
+        if misconduct is Misconduct.CROWDED:
+            self._carriers.divide(connection, now)
+        elif misconduct is Misconduct.LONG_WINDED:
+            name, size = f"{self.exchange} {connection.endpoint}", connection.ask_for_less()
+            self._say("warning", f"a request was too long for {name}: {size:,} bytes at most from now on")
 
     def _lose(self, lost: Connection, kind: GapKind, fault: Fault, reason: str, now: Moment) -> None:
         """Open an outage for every stream that no connection carries any more."""
@@ -364,10 +386,6 @@ class Session:
                 stream.interrupt(kind, fault, reason, now)
             elif isinstance(stream, BookStream):
                 stream.narrow(now)
-
-    def _next_request(self) -> int:
-        self._requests += 1
-        return self._requests
 
     def _simulated_streams(self) -> Streams:
         """Holes in simulated data are nobody's loss: their ledger is not kept."""
@@ -397,13 +415,15 @@ class Session:
         if step:
             self._stepped(step, now)
         self._carriers.check(now)
+        for number in self._carriers.prune():
+            self._reach.opened(number)
+        self._inquiries.check(now)  # before all else that asks: how long an answer takes is what it tells
         for streams in self._streams.values():
             for trades in streams.trades.values():
                 trades.check(now)
         self._resync.check([symbol for symbol, book in self.streams.books.items() if book.check(now)], now)
         self._watchdog.check(self.streams, now)
         self._catalogue.check(now)
-        self._inquiries.check(now)
         self._recovery.look_up(now)
         if self._options.backfill:
             self._recovery.check(now)
@@ -416,7 +436,8 @@ class Session:
             for members in streams.by_channel.values():
                 for stream in members.values():
                     stream.interrupt("clock", "us", reason, now)
-        if step > HOPELESS:
+        # After a step back what a connection brings would seem to come at one instant: its time never runs backwards.
+        if step > HOPELESS or step < 0:
             for connection in self._connections.values():
                 if connection.up:
                     self.actions.append(Reset(connection.number, reason))
@@ -442,7 +463,7 @@ class Session:
         Called when a book is asked for, and at both acknowledgements: old updates come until the first one, and
         the new snapshot may come before the second.
         """
-        if topic.channel == self._book_channel:
+        if topic.channel == self._book_channel and topic in connection.topics:
             self._carrier_count += 1
             connection.carriers[topic.symbol] = self._carrier_count
 
@@ -451,14 +472,13 @@ class Session:
         return book is not None and book.splice(snapshot, now)
 
     def _answer(self, answer: Answer) -> None:
+        self._gate.hear(answer)
+        self._reach.answer(answer)
         if self.halted:  # what it brings could not be kept: as if it had not come, so it is asked for again
             answer = msgspec.structs.replace(answer, status=None, body=b"", error=_HALTED)
-        for asker in (self._recovery, self._resync, self._watchdog, self._inquiries):
+        for asker in (self._recovery, self._resync, self._watchdog, self._inquiries, self._catalogue):
             if asker.answer(answer):
                 return
-        problem = self._catalogue.answer(answer)
-        if problem is not None:
-            self._say("warning", f"{self.exchange} {problem}; will ask again")
 
     def _say(self, level: str, text: str) -> None:
         self.notes.append(Note(level, text))

@@ -7,17 +7,19 @@ is asked for anew; if it stays dead, so is its socket.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal, InvalidOperation
 
 import msgspec
 
+from cryptofeed_cli.asking import Ask
 from cryptofeed_cli.carriers import Carriers
 from cryptofeed_cli.clock import SECOND, Moment
 from cryptofeed_cli.connections import Note
 from cryptofeed_cli.errors import AnswerRefused, ProtocolError
 from cryptofeed_cli.exchanges.base import Exchange, Topic
-from cryptofeed_cli.feeds.base import Action, Answer, Fetch, Reset
+from cryptofeed_cli.feeds.base import Action, Answer, Reset
 from cryptofeed_cli.streams import BookStream, Stream, Streams, TickerStream
 from cryptofeed_cli.types import Ticker, Trade
 
@@ -50,7 +52,7 @@ class Watchdog:
         carriers: Carriers,
         silence: int,
         act: Callable[[Action], object],
-        next_request: Callable[[], int],
+        ask: Ask,
         say: Callable[[Note], object],
     ) -> None:
         """``silence`` of trades and tickers is judged after so many nanoseconds."""
@@ -58,10 +60,12 @@ class Watchdog:
         self._carriers = carriers
         self._silence = silence
         self._act = act
-        self._next_request = next_request
+        self._ask = ask
         self._say = say
         self._looked = 0
         self._due = 0
+        self._unasked: deque[str] = deque()
+        """What this round is still to ask."""
         self._asked: set[int] = set()
         self._suspects: dict[Topic, _Suspect] = {}
         self._volumes: dict[str, str | None] = {}
@@ -71,6 +75,9 @@ class Watchdog:
 
     def check(self, streams: Streams, now: Moment) -> None:
         """Look around, every now and then."""
+        while self._unasked and (request_id := self._ask(self._unasked[0], now)) is not None:
+            self._unasked.popleft()
+            self._asked.add(request_id)
         if now.monotonic - self._looked < LOOK_EVERY:
             return
         self._looked = now.monotonic
@@ -86,12 +93,9 @@ class Watchdog:
             if suspect.sentence is not None and now.monotonic >= suspect.sentence:
                 suspect.sentence = None
                 self._bury(topic, suspect.stream, now)
-        if suspects and not self._asked and now.monotonic >= self._due:
+        if suspects and not self._asked and not self._unasked and now.monotonic >= self._due:
             self._due = now.monotonic + ASK_EVERY
-            for path in self._exchange.tickers_paths():
-                request_id = self._next_request()
-                self._asked.add(request_id)
-                self._act(Fetch(request_id, path))
+            self._unasked.extend(self._exchange.tickers_paths())
 
     def _silent(self, streams: Streams, now: Moment) -> Iterator[_Suspect]:
         """Yield the suspects among trades and tickers; bury the books that are silent."""

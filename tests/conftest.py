@@ -1,7 +1,8 @@
-"""What tests of several modules share: one real MongoDB server, one database a test."""
+"""What tests of several modules share: one real MongoDB server, one database a test; signals as they were."""
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from uuid import uuid4
 
@@ -9,10 +10,20 @@ import pytest
 from hypothesis import settings
 from pymongo import MongoClient
 
+from cryptofeed_cli.cli.signals import SIGNALS
 from tests.mongod import Mongod, MongodMissing
 
 settings.register_profile("seeded", derandomize=True, deadline=None)
 settings.load_profile("seeded")
+
+
+@pytest.fixture(autouse=True)
+def signals() -> Iterator[None]:
+    """Take back what a command that runs within the test's own process does to signals."""
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session")

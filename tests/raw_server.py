@@ -36,6 +36,9 @@ class RawServer:
     ``hang_up``: close after the answer, else when the client does.
     """
 
+    PATIENCE = 30.0
+    """Seconds after which a client that says nothing is left."""
+
     def __init__(self, answer: Callable[[bytes], bytes], *, hang_up: bool = True) -> None:
         self.requests: list[bytes] = []
         self.received = b""
@@ -54,7 +57,7 @@ class RawServer:
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
-        self._thread.join(10)
+        self._thread.join(60)
 
     def _serve(self) -> None:
         while True:
@@ -63,7 +66,7 @@ class RawServer:
             except OSError:
                 return
             with client, contextlib.suppress(OSError):
-                client.settimeout(10)
+                client.settimeout(self.PATIENCE)
                 self._talk(client)
 
     def _talk(self, client: socket.socket) -> None:

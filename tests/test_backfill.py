@@ -6,7 +6,12 @@ import json
 from collections.abc import Callable
 from urllib.parse import parse_qs, urlsplit
 
-from cryptofeed_cli.backfill import Backfill, Limiter
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cryptofeed_cli.asking import Gate, Limiter
+from cryptofeed_cli.backfill import Backfill
 from cryptofeed_cli.clock import MILLISECOND, SECOND, Moment
 from cryptofeed_cli.exchanges.okx import Okx
 from cryptofeed_cli.feeds.base import Answer, Fetch, Tick
@@ -35,9 +40,8 @@ class Bench:
         self.absent: list[tuple[int, int]] = []
         self.asked: list[tuple[int, int]] = []
         self.pending: list[tuple[int, Fetch]] = []
-        self.backfill = Backfill(
-            Okx(), self._act, self._number, self._found, self._absent, self._found, rate_share=rate_share
-        )  # fmt: skip
+        self.gate = Gate(Okx(), self._act, Limiter(10 * rate_share))
+        self.backfill = Backfill(Okx(), self.gate.ask, self._found, self._absent, self._found)
 
     def run(self, seconds: float) -> None:
         """Turn the clock in steps of 10 ms until nothing is left to be had, or the time is over."""
@@ -48,12 +52,11 @@ class Bench:
             for fetch in due:
                 below = int(parse_qs(urlsplit(fetch.path).query)["after"][0])
                 status, body = self.respond(below, fetch.request_id)
-                assert self.backfill.answer(Answer(fetch.request_id, self.now, self.now, status, body))
+                answer = Answer(fetch.request_id, self.now, self.now, status, body)
+                self.gate.hear(answer)
+                assert self.backfill.answer(answer)
             self.backfill.check(Tick(self.now, self.now))
             self.now += 10 * MILLISECOND
-
-    def _number(self) -> int:
-        return len(self.asked) + 1
 
     def _act(self, fetch: Fetch) -> None:
         self.asked.append((self.now, fetch.request_id))
@@ -107,6 +110,99 @@ def test_a_stale_cache_is_not_believed() -> None:
     assert bench.absent == []
 
 
+def stale(newest: int, answers: int) -> Respond:
+    """An exchange with ids up to 1500, out of a cache that knows them up to ``newest`` for so many answers."""
+
+    def respond(below: int, number: int) -> tuple[int, bytes]:
+        known = newest if number <= answers else 1500
+        return 200, rows(list(range(min(below - 1, known), 0, -1))[:100])
+
+    return respond
+
+
+@pytest.mark.parametrize("newest", [0, 900, 1000, 1050, 1099])
+@pytest.mark.parametrize("answers", [3, 8])
+def test_a_cache_that_stays_stale_for_long_loses_nothing(newest: int, answers: int) -> None:
+    bench = Bench(stale(newest, answers))
+    bench.backfill.want("BTC-USDT", 1000, 1099)
+    bench.run(1000)
+
+    assert sorted(bench.found) == list(range(1000, 1100))
+    assert bench.absent == []
+
+
+def test_a_cache_that_is_stale_for_ever_proves_nothing_and_is_given_up_in_the_end() -> None:
+    bench = Bench(stale(1050, 10**6))
+    bench.backfill.want("BTC-USDT", 1000, 1099)
+    bench.run(3600)
+
+    assert sorted(bench.found) == list(range(1000, 1051))
+    assert bench.absent == []
+    assert not bench.backfill.busy
+    assert len(bench.asked) < 20
+
+
+NEWEST = 1400
+Holes = list[tuple[int, int]]
+
+
+@st.composite
+def markets(draw: st.DrawFn) -> tuple[Holes, set[int]]:
+    """Holes between ids that exist, and ids that truly do not, at whatever places inside of them."""
+    edges = draw(st.lists(st.integers(1, NEWEST - 1), min_size=2, max_size=12, unique=True).map(sorted))
+    holes = [
+        (first + 1, last - 1) for first, last in zip(edges[::2], edges[1::2], strict=False) if last - first > 1
+    ]  # fmt: skip
+    absent: set[int] = set()
+    for first, last in holes:
+        for low in draw(st.lists(st.one_of(st.integers(first, last), st.sampled_from([first, last])), max_size=4)):
+            absent |= set(range(low, min(last, low + draw(st.sampled_from([0, 1, 98, 99, 100, 300]))) + 1))
+    return holes, absent
+
+
+@given(markets(), st.lists(st.integers(0, NEWEST), max_size=8), st.sampled_from([1, 30, 350]))
+def test_what_is_absent_and_what_is_not_is_told_apart_whatever_the_age_of_a_cache(
+    market: tuple[Holes, set[int]], ages: list[int], latency: int
+) -> None:
+    holes, lacking = market
+    existing = [n for n in range(NEWEST, 0, -1) if n not in lacking]
+
+    def respond(below: int, number: int) -> tuple[int, bytes]:
+        newest = NEWEST - (ages[number - 1] if number <= len(ages) else 0)
+        return 200, rows([n for n in existing if n <= newest and n < below][:100])
+
+    bench = Bench(respond, latency=latency * MILLISECOND)
+    for first, last in holes:
+        bench.backfill.want("BTC-USDT", first, last)
+    bench.run(3600)
+
+    missing = {n for first, last in holes for n in range(first, last + 1)}
+    assert sorted(bench.found) == sorted(missing - lacking)
+    assert sorted(n for first, last in bench.absent for n in range(first, last + 1)) == sorted(lacking)
+    assert not bench.backfill.busy
+
+
+def test_a_long_block_of_ids_that_never_were_takes_few_requests() -> None:
+    bench = Bench(lambda below, _: (200, rows([n for n in range(below - 1, 0, -1) if not 2000 <= n < 7000][:100])))
+    bench.backfill.want("BTC-USDT", 1900, 7099)
+    bench.run(600)
+
+    assert sorted(bench.found) == [*range(1900, 2000), *range(7000, 7100)]
+    assert {n for first, last in bench.absent for n in range(first, last + 1)} == set(range(2000, 7000))
+    assert len(bench.asked) < 20
+
+
+def test_holes_near_to_each_other_share_a_request() -> None:
+    bench = Bench(truth())
+    for number in range(1000, 1095, 5):
+        bench.backfill.want("BTC-USDT", number, number + 1)
+    bench.backfill.want("BTC-USDT", 500, 501)
+    bench.run(10)
+
+    assert len(bench.asked) == 2
+    assert sorted(bench.found) == [500, 501, *(n for n in range(1000, 1095) if n % 5 < 2)]
+
+
 def test_errors_are_asked_again_until_they_end() -> None:
     bodies = [
         (429, b""), (200, b'{"code":"50011","msg":"Too Many Requests","data":[]}'), (503, b"<html>"), (200, b"{"),
@@ -125,10 +221,10 @@ def test_errors_are_asked_again_until_they_end() -> None:
 
 def test_an_instrument_that_is_gone_is_not_asked_for_again() -> None:
     bench = Bench(lambda _below, _number: (200, b'{"code":"51001","msg":"no such instrument","data":[]}'))
-    bench.backfill.want("BTC-USDT", 1, 100)
+    bench.backfill.want("BTC-USDT", 1, 99)
     bench.run(10)
 
-    assert bench.absent == [(1, 100)]
+    assert bench.absent == [(1, 99)]
     assert len(bench.asked) == 1
 
 
@@ -150,17 +246,6 @@ def test_a_share_of_the_rate_is_a_share() -> None:
     bench.run(60)
 
     assert 5.5 * SECOND <= bench.asked[-1][0] <= 7 * SECOND
-
-
-def test_a_rebuke_halves_the_rate_and_good_conduct_wins_it_back() -> None:
-    limiter = Limiter(10)
-    limiter.rebuke(0)
-
-    def granted(start: int, end: int) -> int:
-        return sum(limiter.allows(at) for at in range(start, end, MILLISECOND))
-
-    assert 4 <= granted(0, SECOND) <= 5
-    assert 9 <= granted(60 * SECOND, 61 * SECOND) <= 11  # after idling, one may be made up for
 
 
 def test_a_hole_of_any_size_costs_no_memory() -> None:

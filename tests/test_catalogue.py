@@ -29,7 +29,7 @@ def rows(*members: dict[str, Any] | bytes) -> bytes:
 def tape() -> Tape:
     """A tape whose session has asked for instruments."""
     tape = Tape()
-    tape.wait()
+    tape.wait(SECOND)
     return tape
 
 
@@ -44,15 +44,15 @@ def test_instruments_are_asked_for_at_the_start_and_every_hour(tape: Tape) -> No
     }
     for fetch in tape.fetches("instruments"):
         tape.answer(fetch, rows())
-    tape.wait(EVERY - SECOND)
+    tape.wait(EVERY - 2 * SECOND)
     assert len(tape.fetches("instruments")) == first
-    tape.wait(SECOND)
+    tape.wait(2 * SECOND)
     assert len(tape.fetches("instruments")) == 2 * first
 
 
 def test_options_are_asked_for_by_family() -> None:
     tape = Tape(("BTC-USD-261225-50000-C", "BTC-USD-261225-60000-P"))
-    tape.wait()
+    tape.wait(SECOND)
     assert [fetch.path for fetch in tape.fetches("instruments") if "OPTION" in fetch.path] == [
         "/api/v5/public/instruments?instType=OPTION&instFamily=BTC-USD"
     ]
@@ -87,10 +87,10 @@ def test_a_change_of_a_field_that_is_not_read_is_a_new_version(tape: Tape) -> No
 
 def test_what_the_store_knows_already_is_not_repeated() -> None:
     first = Tape()
-    first.wait()
+    first.wait(SECOND)
     first.answer(first.fetches("instruments")[0], rows(instrument(SYMBOL)))
     again = Tape(pasts={SYMBOL: Past(instrument=versions(first)[0])})
-    again.wait()
+    again.wait(SECOND)
     again.answer(again.fetches("instruments")[0], rows(instrument(SYMBOL)))
     assert versions(again) == []
 
@@ -106,7 +106,7 @@ def test_an_answer_that_cannot_be_used_is_told_and_asked_for_again(tape: Tape, b
     asked = len(tape.fetches("instruments"))
     tape.answer(tape.fetches("instruments")[0], body)
     assert any(problem in note and "instType=SPOT" in note for note in tape.notes("warning"))
-    tape.wait(RETRY_AFTER)
+    tape.wait(RETRY_AFTER + SECOND)
     assert len(tape.fetches("instruments")) == 2 * asked
 
 
@@ -114,7 +114,7 @@ def test_a_request_that_fails_is_told_and_made_again(tape: Tape) -> None:
     asked = len(tape.fetches("instruments"))
     tape.fail(tape.fetches("instruments")[0], "connection refused")
     assert any("connection refused" in note for note in tape.notes("warning"))
-    tape.wait(MINUTE)
+    tape.wait(MINUTE + SECOND)
     assert len(tape.fetches("instruments")) == 2 * asked
 
 

@@ -249,11 +249,18 @@ def test_a_closed_pipe_ends_quietly(recorded: Path, environment: dict[str, str])
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
-def test_a_full_disk_behind_stdout_is_one_line_and_exit_1(recorded: Path, environment: dict[str, str]) -> None:
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.parametrize(
+    "arguments", [["query"], ["query", "-f", "csv"], ["query", "--count"], ["status"], ["status", "--json"]]
+)
+def test_a_full_disk_behind_stdout_is_one_line_and_exit_1(recorded: Path, arguments: list[str]) -> None:
     with open("/dev/full", "wb") as full:
-        done = subprocess.run([*COMMAND, "query"], stdout=full, stderr=subprocess.PIPE, env=environment, timeout=60)
+        done = subprocess.run(
+            [*COMMAND, *arguments, "--store", f"sqlite:///{recorded}"], stdout=full, stderr=subprocess.PIPE, text=True,
+            timeout=60,
+        )  # fmt: skip
 
-    assert done.stderr == b"cryptofeed: unexpected OSError: [Errno 28] No space left on device\n"
+    assert done.stderr == "cryptofeed: cannot write to standard output: No space left on device\n"
     assert done.returncode == 1
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from cryptofeed_cli.clock import MINUTE, SECOND
-from cryptofeed_cli.connections import ACK_TIMEOUT, ATTEMPTS, RETRY_AFTER, Connection, Note, plan
+from cryptofeed_cli.connections import ACK_TIMEOUT, ATTEMPTS, RETRY_AFTER, SHORTEST_REQUEST, Connection, Note, plan
 from cryptofeed_cli.exchanges.base import Refused, Topic, Verdict
 from cryptofeed_cli.exchanges.okx import Okx
 from cryptofeed_cli.feeds.base import Action, Reset, Send, Tick
@@ -145,6 +145,27 @@ def test_while_a_topic_is_being_asked_for_it_is_not_renewed(line: Line) -> None:
     line.asked()
     line.connection.renew(TOPICS[:1], line.now)
     assert line.asked() == []
+
+
+def test_an_acknowledgement_of_what_nobody_asked_for_means_nothing(line: Line) -> None:
+    line.acknowledge(*TOPICS)
+    line.acknowledge(*(Topic(f"channel{number}", "Z") for number in range(1000)))
+    assert set(line.connection.confirmed) == set(TOPICS)
+
+
+def test_after_a_request_that_was_too_long_they_become_shorter(line: Line) -> None:
+    line = Line([Topic("tickers", f"COIN{number:03d}-USDT") for number in range(400)])
+    longest = max(len(action.text) for action in line.actions if isinstance(action, Send))
+    for _ in range(6):
+        line.asked()
+        line.connection.closed()
+        allowed = line.connection.ask_for_less()
+        assert allowed == max(longest // 2, SHORTEST_REQUEST)
+        line.connection.opened("live", line.now)
+        longest = max(len(action.text) for action in line.actions if isinstance(action, Send))
+        assert longest <= allowed
+    assert allowed == SHORTEST_REQUEST
+    assert {topic for _, topics in line.asked() for topic in topics} == set(line.connection.topics)
 
 
 # Refusals

@@ -29,6 +29,12 @@ TABLE = [
         2,
         False,
     ),
+    (
+        errors.OutputFailed("standard output", "No space left on device"),
+        "cannot write to standard output: No space left on device",
+        1,
+        False,
+    ),
     (errors.ExchangeError("OKX is away"), "OKX is away", 3, False),
     (
         errors.NothingReceived("OKX", "no route to host"),
@@ -61,7 +67,7 @@ TABLE = [
         True,
     ),
     (
-        errors.AnswerRefused("OKX", "50011", "Rate limit reached", too_fast=True),
+        errors.AnswerRefused("OKX", "50011", "Rate limit reached"),
         "OKX answered with error 50011: Rate limit reached",
         3,
         True,

@@ -23,8 +23,11 @@ LAYERS = (
     ("simulation",),
     ("feeds",),
     ("stores",),
-    ("connections",),
-    ("backfill", "carriers", "coverage", "catalogue", "inquiries", "past", "resync", "steps", "streams", "symbols"),
+    ("asking", "connections"),
+    (
+        "backfill", "carriers", "coverage", "catalogue", "inquiries", "past", "reach", "resync", "steps", "streams",
+        "symbols",
+    ),
     ("recovery", "watchdog"),
     ("session",),
     ("parcels", "standing"),

@@ -50,16 +50,18 @@ def test_an_answer_that_took_long_says_nothing_of_the_clock(tape: Tape) -> None:
 
 
 def test_clock_and_maintenances_are_asked_for_every_ten_minutes_and_after_a_failure_in_one(tape: Tape) -> None:
+    tape.wait(SECOND)
     tape.answer(tape.fetches("public/time")[0], told({"ts": str(START_MS)}))
     tape.fail(tape.fetches("system/status")[0], "connection refused")
-    tape.wait(MINUTE)
+    tape.wait(MINUTE + SECOND)
     assert (len(tape.fetches("public/time")), len(tape.fetches("system/status"))) == (1, 2)
     tape.answer(tape.fetches("system/status")[1], told())
-    tape.wait(10 * MINUTE)
+    tape.wait(10 * MINUTE + SECOND)
     assert (len(tape.fetches("public/time")), len(tape.fetches("system/status"))) == (2, 3)
 
 
 def test_an_announced_maintenance_stands_in_the_reason(tape: Tape) -> None:
+    tape.wait(SECOND)
     tape.answer(tape.fetches("system/status")[0], told(maintenance(START_MS, START_MS + 60_000)))
     tape.close(reason="reset by peer")
 
@@ -68,6 +70,7 @@ def test_an_announced_maintenance_stands_in_the_reason(tape: Tape) -> None:
 
 
 def test_a_maintenance_of_another_time_does_not(tape: Tape) -> None:
+    tape.wait(SECOND)
     tape.answer(tape.fetches("system/status")[0], told(maintenance(START_MS - 60_000, START_MS)))
     tape.close(reason="reset by peer")
 
@@ -93,6 +96,14 @@ def test_after_a_suspend_every_channel_has_a_clock_gap_and_every_socket_is_made_
     assert {(gap.channel, gap.kind, gap.fault, gap.start) for gap in tape.gaps()} == {
         (channel, "clock", "us", START_MS) for channel in ("trades", "tickers", "orderbooks", "book_updates")
     }
+    assert [reset.connection for reset in tape.resets()] == [BUSINESS, PUBLIC]
+
+
+def test_after_a_step_back_every_socket_is_made_anew(tape: Tape) -> None:
+    tape.suspend(-5 * SECOND)
+    tape.wait()
+
+    assert {gap.kind for gap in tape.gaps()} == {"clock"}
     assert [reset.connection for reset in tape.resets()] == [BUSINESS, PUBLIC]
 
 

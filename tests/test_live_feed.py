@@ -145,9 +145,14 @@ def test_both_clocks_are_stamped_and_neither_runs_backwards(server: OkxServer) -
             live.wait(Frame, len(live.all(Frame)) + 1)
         server.drop()
         live.wait(Opened, 2)
+        live.subscribe(server, 1, ("trades-all", "BTC-USDT"))
     stamps = [(event.at, event.monotonic) for event in live.events]
-    assert stamps == sorted(stamps)
+    again = live.events.index(live.all(Opened)[1])
+    for life in (stamps[:again], stamps[again:]):
+        assert life == sorted(life)
     assert len({monotonic for _, monotonic in stamps}) > 20
+    assert len({at for at, _ in stamps[:again]}) == 1
+    assert stamps[again][0] < stamps[again - 1][0], "a socket that is made anew goes by the clock as it is"
 
 
 def test_text_that_is_no_utf8_arrives_as_it_is(server: OkxServer) -> None:
@@ -398,11 +403,10 @@ def test_a_reset_connection_is_closed_with_its_reason_at_once_though_nothing_arr
     with watching(server.public_url) as live:
         live.do(Connect(1, "public"))
         live.wait(Opened)
-        begun = time.monotonic()
         live.do(Reset(1, "no pong within 15s"))
         closed = live.wait(Closed)[0]
-        assert time.monotonic() - begun < 2
         live.wait(Opened, 2)
+    # Else the server would have closed it, as nothing is sent on it.
     assert (closed.code, closed.reason) == (None, "no pong within 15s")
 
 
@@ -419,10 +423,11 @@ def test_a_dropped_connection_ends_for_good_and_without_an_event(server: OkxServ
 
 
 def assert_closes_at_once(live: Watched) -> None:
+    """Close, and see every thread end long before what it waits for would."""
     begun = time.monotonic()
     live.feed.close()
-    assert time.monotonic() - begun < 1
-    assert feed_threads() == []
+    wait_until(lambda: feed_threads() == [])
+    assert time.monotonic() - begun < RawServer.PATIENCE / 2
 
 
 def test_closing_ends_a_silent_connection_at_once(server: OkxServer) -> None:
@@ -444,7 +449,8 @@ def test_closing_ends_a_long_wait_at_once(server: OkxServer) -> None:
 def test_closing_ends_an_upgrade_and_a_request_that_hang_at_once() -> None:
     with RawServer(lambda _: b"", hang_up=False) as raw:
         rest = raw.url.replace("ws:", "http:").removesuffix("/ws")
-        with RawServer(lambda _: b"", hang_up=False) as upgrade, watching(upgrade.url, rest=rest) as live:
+        patient = {"rest": rest, "connect_timeout": 60 * SECOND}
+        with RawServer(lambda _: b"", hang_up=False) as upgrade, watching(upgrade.url, **patient) as live:
             live.do(Connect(1, "public"), Fetch(1, TIME))
             wait_until(lambda: bool(raw.requests and upgrade.requests))
             assert_closes_at_once(live)

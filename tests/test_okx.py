@@ -545,6 +545,38 @@ def test_an_answer_that_is_no_list_of_instruments_is_refused(body: bytes, why: s
 # Requests and regions
 
 
+def answer(*rows: object) -> bytes:
+    return dump({"code": "0", "msg": "", "data": list(rows)})
+
+
+@pytest.mark.parametrize("ts", ["9" * 30, "-1", str(MAX_MILLISECONDS + 1), "", "noon", "9" * 10_000])
+def test_a_time_that_no_clock_can_show_is_refused(ts: str) -> None:
+    with pytest.raises(ProtocolError):
+        OKX.parse_time(200, answer({"ts": ts}))
+    assert OKX.parse_time(200, answer({"ts": str(MAX_MILLISECONDS)})) == MAX_MILLISECONDS
+
+
+@pytest.mark.parametrize("volume", ["sNaN", "NaN", "Infinity", "-1", "1e400000", "", " 1", "1_0", "\u0663"])
+def test_a_candle_whose_volume_is_no_plain_number_is_refused(volume: str) -> None:
+    def candle(volume: str) -> bytes:
+        return answer(["1795000000000", "1", "1", "1", "1", volume, "0", "0", "1"])
+
+    with pytest.raises(ProtocolError):
+        OKX.parse_candles(200, candle(volume))
+    assert [one.volume for one in OKX.parse_candles(200, candle("12.50"))] == ["12.50"]
+
+
+def test_of_an_instrument_that_is_too_long_the_beginning_is_kept_as_json() -> None:
+    row = {"instId": SYMBOL, "instType": "SPOT", "news": "\u00e9" * (17 << 20)}
+    body = json.dumps({"code": "0", "data": [row]}, ensure_ascii=False).encode()
+    (instrument,) = OKX.parse_instruments(body, 7, "live")
+
+    kept = json.loads(instrument.raw)
+    assert len(instrument.raw) < 1 << 20
+    assert kept["cut"] == f"{len(json.dumps(row, ensure_ascii=False).encode())} bytes long"
+    assert json.dumps(row, ensure_ascii=False).startswith(kept["beginning"])
+
+
 def test_a_request_is_written_as_documented() -> None:
     topics = [Topic("books", "BTC-USDT"), Topic("trades", "X-Y")]
     assert OKX.subscribe(topics, "c0r1") == (

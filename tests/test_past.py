@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from cryptofeed_cli.clock import HOUR, MILLISECOND
+from cryptofeed_cli.clock import HOUR, MILLISECOND, SECOND
 from cryptofeed_cli.ids import Unnamed
 from cryptofeed_cli.past import UNSETTLED, Past, recall
 from cryptofeed_cli.stores import open_store
@@ -76,11 +76,11 @@ def test_an_unnamed_hole_is_named_and_asked_for_at_once() -> None:
     left = Past(last_trade=(20, START_MS), last_times={"trades": START_MS}, unnamed=[Unnamed(12, 14, 5, 6)])
     tape = Tape((SYMBOL,), ("trades",), pasts={SYMBOL: left}, backfill=True)
     tape.open()
-    tape.wait()
+    tape.wait(SECOND)
     named = [(gap.kind, gap.first_missing, gap.last_missing, gap.missing, gap.status) for gap in tape.gaps()]
     assert ("trade_ids", "12", "14", 3, "open") in named
     assert [fetch.path for fetch in tape.fetches("history-trades")] == [
-        f"/api/v5/market/history-trades?instId={SYMBOL}&type=1&after=15&limit=100"
+        f"/api/v5/market/history-trades?instId={SYMBOL}&type=1&after=16&limit=100"
     ]
 
 
@@ -115,6 +115,6 @@ def test_an_open_hole_of_an_earlier_run_is_filled_unless_it_is_older_than_the_li
     left = Past(holes=[(gap, [(12, 14)])])
     tape = Tape((SYMBOL,), ("trades",), pasts={SYMBOL: left}, backfill=True, backfill_limit=3 * HOUR)
     tape.open()
-    tape.wait()
+    tape.wait(SECOND)
     assert len(tape.fetches("history-trades")) == asked
     assert [one.status for one in tape.gaps()] == ([status] if status == "deferred" else [])

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import signal
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from decimal import Decimal
@@ -159,6 +161,69 @@ def test_a_signal_flushes_reports_and_exits_0(tmp_path: Path, number: int) -> No
         assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
+PATTERN = ("*-USDT", "--store", "sqlite:///m.db")
+
+
+def test_a_pattern_waits_for_an_exchange_out_of_reach_says_so_once_and_is_recorded_then(tmp_path: Path) -> None:
+    with OkxServer() as server:
+        server.refuse_connections()
+        with Recording(PATTERN, environment(tmp_path, server), tmp_path) as recording:
+            recording.wait_for_line("will keep trying")
+            server.refuse_connections(False)
+            server.wait_for("subscribe", channel="trades-all", symbol="BTC-USDT")
+            assert recording.stop() == 0
+        assert recording.said.count("will keep trying") == 1
+
+
+def test_a_pattern_that_waits_can_be_stopped(tmp_path: Path) -> None:
+    with OkxServer() as server:
+        server.refuse_connections()
+        with Recording(PATTERN, environment(tmp_path, server), tmp_path) as recording:
+            recording.wait_for_line("will keep trying")
+            assert recording.stop() == 0
+        assert recording.said.splitlines()[1:] == ["stopped before it was known which symbols to record"]
+
+
+def test_a_pattern_that_waited_in_vain_is_exit_3(tmp_path: Path) -> None:
+    with OkxServer() as server:
+        server.refuse_connections()
+        done = run(["record", *PATTERN, "--duration", "2s"], environment(tmp_path, server), tmp_path)
+
+    assert done.returncode == 3
+    waiting, last = done.stderr.decode().splitlines()
+    assert "will keep trying" in waiting
+    assert last.startswith("cryptofeed: ")
+    assert "connection refused" in last
+
+
+@pytest.mark.parametrize(
+    ("loaded", "code"),
+    [
+        ("cryptofeed_cli.errors", 130), ("typer.main", 130), ("cryptofeed_cli.config", 130),
+        ("requests", 0), ("cryptofeed_cli.session", 0), ("cryptofeed_cli.assembly", 0),
+    ],
+)  # fmt: skip
+def test_ctrl_c_while_the_program_still_loads_ends_it_without_a_traceback(
+    tmp_path: Path, loaded: str, code: int
+) -> None:
+    with OkxServer() as server:
+        url = f"sqlite:///{tmp_path}/m.db"
+        with subprocess.Popen(
+            [sys.executable, "-X", "importtime", "-m", "cryptofeed_cli", "record", "--store", url],
+            env=environment(tmp_path, server), cwd=tmp_path, stderr=subprocess.PIPE, text=True,
+        ) as process:  # fmt: skip
+            assert process.stderr is not None
+            for line in process.stderr:
+                if line.rpartition("|")[2].strip() == loaded:
+                    break
+            process.send_signal(signal.SIGINT)
+            rest = process.stderr.read()
+
+    said = [line for line in rest.splitlines() if not line.startswith("import time:")]
+    assert process.returncode == code, said
+    assert (said == []) if code else (said[0].startswith("recorded 0:00"))
+
+
 def test_a_symbol_that_does_not_exist_is_named_and_the_rest_goes_on(tmp_path: Path) -> None:
     with (
         OkxServer() as server,
@@ -232,6 +297,43 @@ def test_bad_input_is_one_line_with_its_exit_code(
     (line,) = done.stderr.decode().splitlines()
     assert line.startswith("cryptofeed: ")
     assert said in line
+
+
+@pytest.mark.parametrize("command", [("record", "--duration", "1s"), ("query",), ("status",), ("-v", "query")])
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("mongodb://127.0.0.1:1/x?foo=1", "127.0.0.1:1/x?foo=1: is malformed: Unknown option"),
+        ("mongodb://user:hunter2@127.0.0.1:1/x?foo=1", "is malformed: percent-encode"),
+        ("mongodb://user:hunter2@host:99999/x", "is malformed: percent-encode"),
+        ("mongodb://user:hunter2@[::1/x", "is malformed: percent-encode"),
+        ("mongodb://user:hunter2@/x", "is malformed: percent-encode"),
+        ("mongodb://user:hunter2@host/a b", "must be a URL"),
+        ("mongodb://user:x@hunter2@host/x", "is malformed: percent-encode"),
+        ("mongodb://user:x/hunter2@host/x", "is malformed: percent-encode"),
+        ("mongodb://user:x?hunter2@host/x", "is malformed: percent-encode"),
+        ("mongodb://user:x hunter2@host/x", "must be a URL"),
+        ("mongodb://user:x%hunter2@host/x", "is malformed: percent-encode"),
+        ("mongodb://user:x:hunter2@host/x", "is malformed: percent-encode"),
+        ("mongodb+srv://user:hunter2@host:27017/x", "is malformed: percent-encode"),
+        ("mongodb://host/x?tlsCertificateKeyFilePassword=hunter2&foo=1", "is malformed: "),
+        ("mongodb:/user:hunter2@host/x", "must be a URL"),
+        ("mongo://user:hunter2@host/x", "must be a URL"),
+        ("user:hunter2@host", "must be a URL"),
+        ("sqlite://user:hunter2@host", "names no file"),
+        ("sqlite:///x.db?password=hunter2", "takes no options"),
+    ],
+)  # fmt: skip
+def test_of_a_malformed_store_the_reason_is_printed_and_never_the_password(
+    tmp_path: Path, command: tuple[str, ...], url: str, why: str
+) -> None:
+    said = CliRunner().invoke(app, [*command, "--store", url], env=environment(tmp_path))
+
+    assert said.exit_code in (2, 4)
+    assert "hunter2" not in said.output
+    last = said.stderr.splitlines()[-1]
+    assert last.startswith("cryptofeed: ")
+    assert why in last
 
 
 def test_an_impossible_duration_is_exit_2(tmp_path: Path) -> None:

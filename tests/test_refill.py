@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from threading import Event as Flag
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 import pytest
 
 from cryptofeed_cli.clock import MILLISECOND
+from cryptofeed_cli.exchanges.okx import Okx
+from cryptofeed_cli.feeds.base import Answer, Event, Fetch
+from cryptofeed_cli.gaps import KEPT
+from cryptofeed_cli.refill import Refill, Refilled, fillable
 from cryptofeed_cli.stores import open_store
-from cryptofeed_cli.stores.base import Series
-from cryptofeed_cli.types import Gap
+from cryptofeed_cli.stores.base import Series, Span
+from cryptofeed_cli.types import KINDS, Gap
 from tests.faults import rows
-from tests.okx_market import Market, Push, instrument
+from tests.okx_market import Market, Push, dump, instrument
 from tests.okx_server import OkxServer
 from tests.processes import Recording, environment, run
+from tests.scripted import ManualClock, ScriptedFeed
 from tests.stores.records import trade
 
 SYMBOLS = ("BTC-USDT", "ETH-USDT")
@@ -95,6 +103,41 @@ def test_what_was_left_for_later_is_fetched(url: str, backfill: Callable[..., tu
     assert said.splitlines()[1:] == [
         "BTC-USDT     1      499      499       0     0", "ETH-USDT     1        5        5       0     0"
     ]  # fmt: skip
+
+
+class AnsweringFeed(ScriptedFeed):
+    """An exchange that has every trade and answers at once."""
+
+    def take(self, timeout: float) -> list[Event]:
+        self._pass_time(timeout)
+        now = self._clock
+        fetches = [action for action in self.actions if isinstance(action, Fetch)]
+        self.actions.clear()
+        return [Answer(one.request_id, now.now(), now.monotonic(), 200, self.page(one.path)) for one in fetches]
+
+    def __init__(self, clock: ManualClock) -> None:
+        super().__init__(clock, Flag())
+        self._clock = clock
+
+    def page(self, path: str) -> bytes:
+        below = int(parse_qs(urlsplit(path).query)["after"][0])
+        data = [push("BTC-USDT", number).row for number in range(below - 1, max(below - 101, 0), -1)]
+        return dump({"code": "0", "msg": "", "data": data})
+
+
+def test_more_gaps_than_memory_holds_are_all_filled_and_all_told_of(tmp_path: Path) -> None:
+    url, clock = f"sqlite:///{tmp_path}/m.db", ManualClock()
+    numbers = range(2, 2 * (KEPT + 500) + 2, 2)
+    with closing(open_store(url, writable=True)) as store:
+        store.write([hole(number, number) for number in numbers])
+        refill = Refill(store, Okx(), AnsweringFeed(clock), clock, rate_share=1.0)
+        gaps, _ = fillable(store, "OKX", (), Span(), clock.now())
+        refill.run(gaps, Flag())
+
+        statuses = Counter(gap.status for gap in store.scan(KINDS["gaps"]))
+        assert list(store.trade_ids(Series("OKX", "BTC-USDT"), 0, 10**6)) == list(numbers)
+    assert statuses == {"filled": len(numbers)}
+    assert refill.done["BTC-USDT"] == Refilled("BTC-USDT", len(numbers), len(numbers), len(numbers))
 
 
 def test_what_the_exchange_lacks_too_is_absent_and_no_longer_missing(

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cryptofeed_cli.clock import HOUR
-from cryptofeed_cli.rejects import KEPT_PER_HOUR, REASONS, Rejects
+from cryptofeed_cli.rejects import KEPT_BYTES, KEPT_PER_HOUR, REASONS, Rejects
 from cryptofeed_cli.types import Reject
 
 NOON = 12 * HOUR
@@ -42,6 +42,18 @@ def test_text_is_kept_as_text_and_the_rest_as_base64(kept: Kept) -> None:
     kept.rejects.keep("{é".encode(), "not JSON", NOON)
     kept.rejects.keep(b"\xff\xfe", "not UTF-8", NOON)
     assert [reject.frame for reject in kept.emitted] == ["{é", "base64://4="]
+
+
+@pytest.mark.parametrize("character", [b"x", "\u00e9".encode(), b"\xff"], ids=["text", "umlauts", "binary"])
+def test_of_a_frame_that_is_too_long_the_beginning_is_kept_and_its_length(kept: Kept, character: bytes) -> None:
+    frame = b"{" + character * (3 << 20)
+    kept.rejects.keep(frame, "not JSON", NOON)
+    text, cut, length = kept.emitted[0].frame.partition(" (cut: ")
+    beginning = base64.b64decode(text.removeprefix("base64:")) if text.startswith("base64:") else text.encode()
+
+    assert (cut, length) == (" (cut: ", f"{len(frame)} bytes long)")
+    assert frame.startswith(beginning)
+    assert KEPT_BYTES - 4 < len(beginning) <= KEPT_BYTES
 
 
 def test_a_reject_tells_where_it_came_from_and_why(kept: Kept) -> None:

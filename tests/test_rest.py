@@ -93,6 +93,24 @@ def test_a_redirect_is_not_followed() -> None:
         assert [seen.kind for seen in elsewhere.seen] == ["listening"]
 
 
+def test_a_redirect_that_nobody_can_understand_is_a_failed_request() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer() -> None:
+            client, _ = listener.accept()
+            with client:
+                client.recv(4096)
+                client.sendall(b"HTTP/1.1 302 Found\r\nLocation: http://[::1\r\nContent-Length: 0\r\n\r\n")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        rest = rest_at(f"http://127.0.0.1:{listener.getsockname()[1]}")
+        with pytest.raises(RequestFailed, match="brought no answer"):
+            rest.get(TIME)
+        rest.close()
+        thread.join(60)
+
+
 def test_https_is_verified(tmp_path: Path) -> None:
     certificate, context = make_certificate(tmp_path)
     with OkxServer(tls=context) as server:

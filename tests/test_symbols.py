@@ -75,7 +75,7 @@ def tape() -> Tape:
 
 def answer(tape: Tape, *symbols: str, **fields: str) -> None:
     """Answer the last round of questions for instruments."""
-    tape.wait()
+    tape.wait(SECOND)
     for fetch in tape.fetches("instruments")[-3:]:
         rows = [instrument(symbol, **fields) for symbol in symbols] if "SWAP" in fetch.path else []
         tape.answer(fetch, dump({"code": "0", "msg": "", "data": rows}))
@@ -171,7 +171,7 @@ def test_what_has_expired_leaves_even_if_it_is_all_there_is() -> None:
 
 def futures(tape: Tape, *symbols: str) -> None:
     """Answer the last round of questions with futures that expire in a minute."""
-    tape.wait()
+    tape.wait(SECOND)
     for fetch in tape.fetches("instruments")[-3:]:
         rows = [instrument(symbol, expTime=str(START_MS + 60_000)) for symbol in symbols if "FUTURES" in fetch.path]
         tape.answer(fetch, dump({"code": "0", "msg": "", "data": rows}))

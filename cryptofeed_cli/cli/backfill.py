@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from threading import Event
 from typing import Annotated
 
 import typer
 
 from cryptofeed_cli.cli.options import ConfigFile, Since, StoreUrl, Until, configure, parse_span
+from cryptofeed_cli.cli.signals import stop_on_signals
 from cryptofeed_cli.errors import Incomplete
 
 EXAMPLE = "Example: cryptofeed backfill 'BTC-*' --since 7d"
@@ -23,12 +25,12 @@ def backfill(
     config: ConfigFile = None,
 ) -> None:
     """Fetch missed trades that can still be had; a recorder may run beside it."""
+    stop = Event()
+    stop_on_signals(stop)
     settings = configure(ctx, config, {"store.url": store})
     from contextlib import closing
-    from threading import Event
 
     from cryptofeed_cli.assembly import build_feed, refuse_what_is_missing
-    from cryptofeed_cli.cli.signals import stop_on_signals
     from cryptofeed_cli.clock import SystemClock
     from cryptofeed_cli.dashboard import print_refill, refill_progress
     from cryptofeed_cli.exchanges.okx import Okx
@@ -36,9 +38,8 @@ def backfill(
     from cryptofeed_cli.stores import open_store
 
     refuse_what_is_missing(settings)
-    stop, clock = Event(), SystemClock()
+    clock = SystemClock()
     span = parse_span(since, until)
-    stop_on_signals(stop)
     exchange = Okx(settings.okx.region)
     with closing(open_store(settings.store_url, writable=True)) as opened:
         gaps, left_alone = fillable(opened, exchange.name, symbols or (), span, clock.now())

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cryptofeed_cli.cli.options import ConfigFile, binary_stdout, configure
+from cryptofeed_cli.cli.options import ConfigFile, configure, printing
 from cryptofeed_cli.errors import Incomplete, UsageError
 
 EXAMPLE = "Example: cryptofeed copy --from sqlite:///market.db --to mongodb://localhost/market"
@@ -30,8 +30,8 @@ def copy(
 
     if source == target:
         raise UsageError("--from and --to name the same store; name two")
-    out = binary_stdout()
     with (
+        printing() as out,
         closing(open_store(source, writable=False)) as old,
         closing(open_store(target, writable=True)) as new,
     ):
@@ -39,7 +39,7 @@ def copy(
         copier = Copier(old, new)
         with copy_progress(copier.done, len(wanted)) as watch:
             copier.run(wanted, watch)
-    out.write(draw_copy(copier.done).encode())
+        out.write(draw_copy(copier.done).encode())
     different = [one for one in copier.done if not one.equal]
     if different:
         named = "; ".join(f"{one.portion} ({one.here:,} in --from, {one.there:,} in --to)" for one in different[:NAMED])

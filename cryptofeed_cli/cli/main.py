@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import traceback
+from contextlib import suppress
 from typing import Annotated, Any
 
 import typer
@@ -29,6 +31,7 @@ class _Shell(TyperGroup):
     """The one place where an error becomes a line on stderr and an exit code."""
 
     def invoke(self, ctx: Any) -> Any:
+        _interrupt_as_usual()
         try:
             result = super().invoke(ctx)
             if sys.stdout is not None:
@@ -71,6 +74,13 @@ def main() -> None:
         sys.exit(INTERRUPTED)
     finally:
         _settle_stdout()
+
+
+def _interrupt_as_usual() -> None:
+    """Let a Ctrl-C be an exception again, so that what a command has opened is closed."""
+    if callable(signal.getsignal(signal.SIGINT)):
+        with suppress(ValueError):  # outside the main thread no signal comes
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _show_version(asked: bool) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from enum import StrEnum
 from itertools import groupby
 from pathlib import Path
@@ -17,7 +18,7 @@ import typer
 from cryptofeed_cli import logs
 from cryptofeed_cli.clock import SystemClock, parse_time
 from cryptofeed_cli.config import Flag, Settings, load
-from cryptofeed_cli.errors import ConfigurationError, UsageError
+from cryptofeed_cli.errors import ConfigurationError, OutputFailed, UsageError
 from cryptofeed_cli.printable import escape
 from cryptofeed_cli.stores.base import Span
 from cryptofeed_cli.types import Source
@@ -152,11 +153,18 @@ def print_configuration(settings: Settings) -> None:
             typer.echo(f"{key.partition('.')[2]} = {msgspec.json.encode(value).decode()}  # {escape(origin)}")
 
 
-def binary_stdout() -> BinaryIO:
-    """Return stdout for data; raise `UsageError` where it is closed."""
+@contextmanager
+def printing() -> Iterator[BinaryIO]:
+    """Yield stdout for data; raise `UsageError` where it is closed, `OutputFailed` where it takes no more."""
     if sys.stdout is None:
         raise UsageError("standard output is closed; there is nowhere to print to")
-    return sys.stdout.buffer
+    try:
+        yield sys.stdout.buffer
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as exc:
+        raise OutputFailed("standard output", exc.strerror or str(exc)) from exc
 
 
 def _start_log(settings: Settings) -> None:

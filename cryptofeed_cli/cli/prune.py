@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cryptofeed_cli.cli.options import ConfigFile, StoreUrl, binary_stdout, configure
+from cryptofeed_cli.cli.options import ConfigFile, StoreUrl, configure, printing
 from cryptofeed_cli.clock import SystemClock, parse_time
 
 EXAMPLE = "Example: cryptofeed prune --before 90d --kind book_updates --dry-run"
@@ -34,8 +34,7 @@ def prune(
 
     clock = SystemClock()
     kinds, cut = prunable(kind), min(parse_time(before, clock.now()), clock.now())
-    out = binary_stdout()
-    with closing(open_store(settings.store_url, writable=not dry_run)) as opened:
+    with printing() as out, closing(open_store(settings.store_url, writable=not dry_run)) as opened:
         doomed = portions(opened, kinds, cut)
         if dry_run:
             out.write(draw_pruning({portion: count(opened, portion) for portion in doomed}, "to remove").encode())
@@ -45,4 +44,4 @@ def prune(
         pruner = Pruner(opened, clock, stop)
         with pruning_progress(pruner.removed) as watch:
             pruner.run(doomed, watch)
-    out.write(draw_pruning(pruner.removed, "removed").encode())
+        out.write(draw_pruning(pruner.removed, "removed").encode())

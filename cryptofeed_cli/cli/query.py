@@ -18,9 +18,9 @@ from cryptofeed_cli.cli.options import (
     StoreUrl,
     Symbols,
     Until,
-    binary_stdout,
     configure,
     parse_span,
+    printing,
 )
 from cryptofeed_cli.config import nearest
 from cryptofeed_cli.errors import UsageError
@@ -62,8 +62,7 @@ def query(
         tail=tail,
     )
     settings = configure(ctx, config, {"store.url": store})
-    out = binary_stdout()
-    with closing(open_store(settings.store_url, writable=False)) as opened:
+    with printing() as out, closing(open_store(settings.store_url, writable=False)) as opened:
         if count:
             out.write(f"{queries.count(opened, asked)}\n".encode())
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from threading import Event
 from typing import Annotated
 
 import typer
@@ -18,6 +19,7 @@ from cryptofeed_cli.cli.options import (
     configure,
     print_configuration,
 )
+from cryptofeed_cli.cli.signals import stop_on_signals
 from cryptofeed_cli.clock import SystemClock, parse_duration
 from cryptofeed_cli.shards import WHOLE, parse_shard
 from cryptofeed_cli.stores import redact
@@ -46,6 +48,8 @@ def record(
     config: ConfigFile = None,
 ) -> None:
     """Record market data until stopped (Ctrl-C)."""
+    stop = Event()
+    stop_on_signals(stop)
     given = {
         "record.symbols": symbols,
         "record.channels": channels,
@@ -62,10 +66,8 @@ def record(
         print_configuration(settings)
         return
     from contextlib import suppress
-    from threading import Event
 
     from cryptofeed_cli.assembly import build_recorder, recorder_name, refuse_what_is_missing
-    from cryptofeed_cli.cli.signals import stop_on_signals
     from cryptofeed_cli.dashboard import live_view, print_drained, print_report
     from cryptofeed_cli.errors import StoreUnreachable
     from cryptofeed_cli.keeping import drain_outbox, open_keepers
@@ -75,20 +77,24 @@ def record(
 
     refuse_what_is_missing(settings)
     settings.make_data_directory()
+    clock = SystemClock()
     if drain:
         print_drained(drain_outbox(settings, recorder_name(settings, part)), redact(settings.store_url))
         return
-    stop, clock = Event(), SystemClock()
-    stop_on_signals(stop)
     with (
         open_keepers(settings, recorder_name(settings, part), clock) as (opened, outbox, away, since),
         live_view(opened.url, shown=dashboard) as watch,
         retention(settings.store.retention, lambda: open_store(settings.store_url, writable=True), clock, stop),
     ):
+        until = None if period is None else clock.monotonic() + period
         recorder = build_recorder(
-            settings, opened, outbox, clock=clock, watch=watch, away=away, waited_since=since, shard=part
+            settings, opened, outbox, clock=clock, stop=stop, until=until, watch=watch, away=away, waited_since=since,
+            shard=part,
         )  # fmt: skip
-        view = recorder.record(stop, None if period is None else clock.monotonic() + period)
+        if recorder is None:
+            typer.echo("stopped before it was known which symbols to record", err=True)
+            return
+        view = recorder.record(stop, until)
         continuity: list[Continuity] = []
         if view.away is None and not view.outbox.records:
             with suppress(StoreUnreachable):  # all that matters is durable

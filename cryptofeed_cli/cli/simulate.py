@@ -17,9 +17,9 @@ from cryptofeed_cli.cli.options import (
     Since,
     StoreUrl,
     Until,
-    binary_stdout,
     configure,
     parse_span,
+    printing,
 )
 from cryptofeed_cli.clock import SystemClock, format_duration, parse_duration, parse_time
 from cryptofeed_cli.errors import UsageError
@@ -155,9 +155,9 @@ def _output(settings: Settings, form: Format | None, *, stored: bool) -> Iterato
     from cryptofeed_cli.output import MixedLines
     from cryptofeed_cli.simulator import data_frames
 
-    out = binary_stdout()
-    if form is Format.okx:
-        yield None, lambda events: out.writelines(b"%s\n" % frame for frame in data_frames(events))
-        return
-    lines, kinds = MixedLines(out), {KINDS[channel].record for channel in settings.record.channels}
-    yield lambda records: lines.write([one for one in records if type(one) in kinds]), None
+    with printing() as out:
+        if form is Format.okx:
+            yield None, lambda events: out.writelines(b"%s\n" % frame for frame in data_frames(events))
+            return
+        lines, kinds = MixedLines(out), {KINDS[channel].record for channel in settings.record.channels}
+        yield lambda records: lines.write([one for one in records if type(one) in kinds]), None

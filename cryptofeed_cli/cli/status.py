@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 
-from cryptofeed_cli.cli.options import ConfigFile, StoreUrl, binary_stdout, configure
+from cryptofeed_cli.cli.options import ConfigFile, StoreUrl, configure, printing
 from cryptofeed_cli.errors import Incomplete, Unhealthy, UsageError
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def status(
     from cryptofeed_cli.status import Unanswered, gather
     from cryptofeed_cli.stores import identity, open_store
 
-    out, ours = binary_stdout(), identity(settings.store_url)
+    ours = identity(settings.store_url)
     outboxes = read_outboxes(settings.data_directory)
     try:
         with closing(open_store(settings.store_url, writable=False)) as opened:
@@ -48,9 +48,11 @@ def status(
         recorders = [one for one in read_standings(settings.data_directory) if one.store == ours]
         at = format_nanoseconds(SystemClock().now())
         known = Unanswered(exc.url, at, exc.reason, recorders, outboxes)
-        out.write(_json(known) if as_json else draw_unanswered(known).encode())
+        with printing() as out:
+            out.write(_json(known) if as_json else draw_unanswered(known).encode())
         raise
-    out.write(_json(found) if as_json else draw_status(found).encode())
+    with printing() as out:
+        out.write(_json(found) if as_json else draw_status(found).encode())
     if not found.healthy:
         raise Unhealthy("; ".join(found.reasons))
 
@@ -78,7 +80,7 @@ def _certify(settings: Settings, day: str, *, as_json: bool) -> None:
         raise UsageError(f"{day!r} is not a day; write it like 2026-11-22 (UTC)")
     if start + DAY > clock.now():
         raise UsageError(f"{day} is not over yet (UTC); a day can be certified from its end on")
-    exchange, out = Okx(settings.okx.region), binary_stdout()
+    exchange = Okx(settings.okx.region)
     problem: ExchangeError | None = None
     with (
         closing(open_store(settings.store_url, writable=False)) as opened,
@@ -93,7 +95,8 @@ def _certify(settings: Settings, day: str, *, as_json: bool) -> None:
             except ExchangeError as exc:
                 problem = exc
                 found.append(certify(opened, exchange, series, start, None))
-    out.write(_json(found) if as_json else draw_certificates(found).encode())
+    with printing() as out:
+        out.write(_json(found) if as_json else draw_certificates(found).encode())
     if problem is not None:
         raise problem
     unproven = [one.symbol for one in found if not one.proven]

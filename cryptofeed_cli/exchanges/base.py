@@ -32,6 +32,19 @@ class Wire(msgspec.Struct, frozen=True):
     """Counts against the exchange's limit of depth subscriptions per socket."""
 
 
+class Misconduct(StrEnum):
+    """What we did that made the exchange close a socket."""
+
+    SLOW = "slow"
+    """We read too slowly."""
+    CROWDED = "crowded"
+    """We asked for too many topics on it."""
+    GREEDY = "greedy"
+    """We asked for too many topics on all sockets together."""
+    LONG_WINDED = "long-winded"
+    """Our request was too long."""
+
+
 class Capabilities(msgspec.Struct, frozen=True):
     """What the session and the feed need to know of an exchange, as data."""
 
@@ -49,10 +62,12 @@ class Capabilities(msgspec.Struct, frozen=True):
     """On one connection."""
     book_silence: int
     """Nanoseconds of silence after which a book is dead: its heartbeats come more often."""
+    misconduct: Mapping[int, Misconduct]
+    """By close code: the closes that are our own fault."""
     connects_per_second: int
     """New sockets, per IP address."""
-    history_per_second: float
-    """REST requests for past trades, per IP address."""
+    rest_per_second: float
+    """REST requests of any kind, per IP address."""
     history_page: int
     """Past trades in one answer."""
 
@@ -112,8 +127,6 @@ class Verdict(StrEnum):
     """The exchange is at fault or busy: ask again later."""
     GIVE_UP_TOPIC = "give up topic"
     """This topic cannot be had; everything else goes on."""
-    GIVE_UP = "give up"
-    """Nothing can be had this way."""
 
 
 class Refused(msgspec.Struct, frozen=True, gc=False):
@@ -253,6 +266,9 @@ class Exchange(Protocol):
 
     def parse(self, data: bytes, received_at: int, source: Source) -> Message:
         """Understand one frame; raise `ProtocolError`, and nothing else, where that is impossible."""
+
+    def rebukes(self, status: int, body: bytes) -> bool:
+        """Tell whether a REST answer, to whatever question, says that we ask too often."""
 
     def instrument_paths(self, symbols: Sequence[str]) -> list[str]:
         """Return the REST paths whose answers tell of ``symbols``."""

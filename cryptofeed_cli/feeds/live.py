@@ -28,8 +28,8 @@ from cryptofeed_cli.rest import Rest
 
 ANNOUNCED_HEADER = "x-cryptofeed-source"
 """How our own servers say that their data is not the exchange's."""
-MAX_MESSAGE_BYTES = 16 << 20
-"""Hundreds of times the largest book; more than this is not a message but an attack on our memory."""
+MAX_MESSAGE_BYTES = 4 << 20
+"""A hundred times the largest book; more than this is not a message but an attack on our memory."""
 
 _PORTS = {"ws": 80, "wss": 443}
 _CONNECT_PERIOD = SECOND + SECOND // 100
@@ -128,7 +128,7 @@ class LiveFeed:
             self._targets[endpoint],
             self._dialer,
             self._events,
-            clock=ForwardClock(self._clock),
+            clock=self._clock,
             limiter=self._limiter,
             backoff=Backoff(self._retry_initial, self._retry_max, self._rng),
             timeout=self._connect_timeout,
@@ -171,7 +171,7 @@ class _Connection:
         dialer: Dialer,
         events: EventBuffer,
         *,
-        clock: ForwardClock,
+        clock: Clock,
         limiter: Limiter,
         backoff: Backoff,
         timeout: int,
@@ -180,7 +180,9 @@ class _Connection:
         self._targets = targets
         self._dialer = dialer
         self._events = events
-        self._clock = clock
+        self._wall = clock
+        self._clock = ForwardClock(clock)
+        """Made anew with every socket: a clock that was set back goes on from there."""
         self._limiter = limiter
         self._backoff = backoff
         self._timeout = timeout
@@ -233,6 +235,7 @@ class _Connection:
 
     def _live_once(self, target: _Target) -> tuple[int | None, str]:
         """Connect, receive until the end, and return its close code and reason."""
+        self._clock = ForwardClock(self._wall)
         try:
             with contextlib.ExitStack() as opened:
                 with self._limiter.visit():

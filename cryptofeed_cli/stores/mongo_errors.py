@@ -109,7 +109,8 @@ def wrong_url(url: str, error: Exception) -> StoreError:
         return StoreUnreachable(url, "its name cannot be resolved")
     # With credentials in the URL the driver's words may quote a part of them.
     detail = "percent-encode what is special in user and password" if "@" in url else brief(error)
-    return StoreUrlInvalid(url, f"is malformed: {detail}; write mongodb://user:password@host:27017/database")
+    # Without an example of credentials: what hides secrets would take all before its `@` for one.
+    return StoreUrlInvalid(url, f"is malformed: {detail}; write mongodb://host:27017/database")
 
 
 def brief(error: Exception) -> str:

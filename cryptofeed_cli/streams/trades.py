@@ -89,7 +89,7 @@ class TradeStream:
             self._miss_unattended(missed, now)
             return
         ranges = [(missed.first, missed.last)]
-        self._ids.holes.append(Hole(ranges, missed.start, missed.end, now.monotonic - self._grace))
+        self._ids.add(Hole(ranges, missed.start, missed.end, now.monotonic - self._grace))
         self.check(now)
 
     def _miss_unattended(self, missed: Unnamed, now: Moment, identity: str | None = None) -> None:
@@ -100,7 +100,7 @@ class TradeStream:
         hole = None
         if first <= last:
             hole = Hole([(first, last)], start, end, now.monotonic)
-            self._ids.holes.append(hole)
+            self._ids.add(hole)
         self._settle(identity, hole, end, now)
 
     def adopt(self, gap: Gap, ranges: Sequence[tuple[int, int]], now: Moment) -> None:
@@ -113,7 +113,7 @@ class TradeStream:
             self._ledger.amend(gap.gap_id, now.at, status="deferred")
             self._ledger.finish(gap.gap_id)
         elif hole.ranges:
-            self._ids.holes.append(hole)
+            self._ids.add(hole)
             self._ask(hole)
 
     def take(self, trades: list[Trade], now: Moment, _carriers: object = None) -> None:
@@ -246,8 +246,7 @@ class TradeStream:
         known, before = self._ids.next, self._ids.timestamp
         if known is None or last >= known or before is None or timestamp is None:
             return False
-        missed = any(low <= last and first <= high for hole in self._ids.holes for low, high in hole.ranges)
-        return timestamp - before > RENUMBERED_AFTER_MS and not missed
+        return timestamp - before > RENUMBERED_AFTER_MS and not self._ids.misses(first, last)
 
     def _begin_anew(self, first: int, timestamp: int | None, now: Moment) -> None:
         self.check(now, final=True)
@@ -281,7 +280,7 @@ class TradeStream:
                 self._ids.holes.remove(hole)
             ranges = self._retracted if hole is None else _joined(self._retracted, hole.ranges)
             hole = Hole(ranges, None if gap is None else gap.start, timestamp, now.monotonic)
-            self._ids.holes.append(hole)
+            self._ids.add(hole)
             self._retracted = []
         self._settle(outage, hole, timestamp, now)
 

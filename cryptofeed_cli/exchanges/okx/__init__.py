@@ -10,7 +10,7 @@ from urllib.parse import quote
 import msgspec
 
 from cryptofeed_cli.clock import SECOND
-from cryptofeed_cli.exchanges.base import Candle, Capabilities, Maintenance, Showing, Sockets, Topic, Wire
+from cryptofeed_cli.exchanges.base import Candle, Capabilities, Maintenance, Misconduct, Showing, Sockets, Topic, Wire
 from cryptofeed_cli.exchanges.okx import answers, frames, venue
 from cryptofeed_cli.types import BookUpdate, Instrument, Source, Ticker, Trade
 
@@ -29,8 +29,11 @@ CAPABILITIES = Capabilities(
     request_bytes=64 * 1024 - 1,
     requests_per_hour=480,  # docs: Connect
     book_silence=75 * SECOND,  # a heartbeat every 60 s, docs: Order book channel
+    misconduct={
+        1009: Misconduct.LONG_WINDED, 4005: Misconduct.SLOW, 4008: Misconduct.GREEDY, 4009: Misconduct.CROWDED,
+    },
     connects_per_second=3,
-    history_per_second=10,  # 20 in 2 s
+    rest_per_second=10,  # 20 in 2 s, what most of its paths allow
     history_page=100,
 )
 
@@ -95,6 +98,10 @@ class Okx:
     def unsubscribe(self, topics: Sequence[Topic], request_id: str) -> str:
         """Return the text that asks for them no more."""
         return _request("unsubscribe", topics, request_id)
+
+    def rebukes(self, status: int, body: bytes) -> bool:
+        """Tell whether a REST answer, to whatever question, says that we ask too often."""
+        return answers.rebukes(status, body)
 
     def instrument_paths(self, symbols: Sequence[str]) -> list[str]:
         """Return the REST paths whose answers tell of ``symbols``, or patterns. Options are asked for by family."""

@@ -7,8 +7,8 @@ trades, tickers and books are those of the WebSocket channels, so they are under
 from __future__ import annotations
 
 from collections.abc import Sequence
-from decimal import Decimal
 from http import HTTPStatus
+from typing import Annotated
 
 import msgspec
 
@@ -25,22 +25,25 @@ class _Envelope(msgspec.Struct):
     data: list[msgspec.Raw] = []
 
 
+_Word = Annotated[str, msgspec.Meta(max_length=200)]
+
+
 class _Instrument(msgspec.Struct, rename="camel"):
-    inst_id: str
-    inst_type: str
+    inst_id: _Word
+    inst_type: _Word
     # Empty where it does not apply.
-    base_ccy: str | None = None
-    quote_ccy: str | None = None
-    settle_ccy: str | None = None
-    tick_sz: str | None = None
-    lot_sz: str | None = None
-    min_sz: str | None = None
-    ct_val: str | None = None
-    ct_mult: str | None = None
-    ct_type: str | None = None
-    list_time: str | None = None
-    exp_time: str | None = None
-    state: str | None = None
+    base_ccy: _Word | None = None
+    quote_ccy: _Word | None = None
+    settle_ccy: _Word | None = None
+    tick_sz: _Word | None = None
+    lot_sz: _Word | None = None
+    min_sz: _Word | None = None
+    ct_val: _Word | None = None
+    ct_mult: _Word | None = None
+    ct_type: _Word | None = None
+    list_time: _Word | None = None
+    exp_time: _Word | None = None
+    state: _Word | None = None
 
 
 class _Named(msgspec.Struct, rename="camel"):
@@ -48,7 +51,7 @@ class _Named(msgspec.Struct, rename="camel"):
 
 
 class _Clock(msgspec.Struct):
-    ts: str
+    ts: frames.Time
 
 
 class _Maintenance(msgspec.Struct):
@@ -59,13 +62,27 @@ class _Maintenance(msgspec.Struct):
 
 _TOO_MANY = HTTPStatus.TOO_MANY_REQUESTS
 _TOO_FAST = {"50011", "50040"}
+_RAW_BYTES = 256 << 10
+"""Hundreds of times what OKX says of an instrument; no store takes documents of any size."""
+_ERROR_BYTES = 1000
+"""No error is longer; what is need not be read to know that it is none."""
 _FINAL = {"50005", "50014", "51000", "51001"}  # endpoint gone, wrong parameters, no such instrument
 _named = msgspec.json.Decoder(_Named)
 _candle = msgspec.json.Decoder(list[str])
-_clock = msgspec.json.Decoder(_Clock)
+_clock = msgspec.json.Decoder(_Clock, strict=False)
 _maintenance = msgspec.json.Decoder(_Maintenance)
 _envelope = msgspec.json.Decoder(_Envelope)
 _instrument = msgspec.json.Decoder(_Instrument)
+
+
+def rebukes(status: int, body: bytes) -> bool:
+    """Tell whether an answer says that we ask too often; whatever else it is, it is no rebuke."""
+    if status == _TOO_MANY:
+        return True
+    try:
+        return len(body) <= _ERROR_BYTES and _envelope.decode(body).code in _TOO_FAST
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return False
 
 
 def instruments(exchange: str, body: bytes, received_at: int, source: Source) -> list[Instrument]:
@@ -117,16 +134,16 @@ def candles(exchange: str, status: int, body: bytes) -> list[Candle]:
     """
     try:
         rows = [_candle.decode(row) for row in _rows(exchange, status, body)]
-        return [Candle(int(row[0]), str(Decimal(row[5])), row[8] == "1") for row in rows]
-    except (msgspec.MsgspecError, ValueError, IndexError, ArithmeticError) as exc:
+        return list(map(_to_candle, rows))
+    except (msgspec.MsgspecError, ValueError, IndexError) as exc:
         raise ProtocolError(exchange, f"not a list of candles: {exc}", body) from exc
 
 
 def server_time(exchange: str, status: int, body: bytes) -> int:
     """Understand ``/public/time``: the exchange's clock in milliseconds. Raises as `trades`."""
     try:
-        return int(_clock.decode(_rows(exchange, status, body)[0]).ts)
-    except (msgspec.MsgspecError, ValueError, IndexError) as exc:
+        return _clock.decode(_rows(exchange, status, body)[0]).ts
+    except (msgspec.MsgspecError, IndexError) as exc:
         raise ProtocolError(exchange, f"not a time: {exc}", body) from exc
 
 
@@ -145,12 +162,9 @@ def _rows(exchange: str, status: int, body: bytes) -> list[msgspec.Raw]:
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as exc:
         if status == HTTPStatus.OK:
             raise ProtocolError(exchange, f"not an answer: {exc}", body) from exc
-        raise AnswerRefused(exchange, str(status), "not an answer", too_fast=status == _TOO_MANY) from exc
+        raise AnswerRefused(exchange, str(status), "not an answer") from exc
     if envelope.code != "0" or status != HTTPStatus.OK:
-        too_fast = envelope.code in _TOO_FAST or status == _TOO_MANY
-        raise AnswerRefused(
-            exchange, envelope.code, envelope.msg, too_fast=too_fast, transient=envelope.code not in _FINAL
-        )
+        raise AnswerRefused(exchange, envelope.code, envelope.msg, transient=envelope.code not in _FINAL)
     return envelope.data
 
 
@@ -189,8 +203,23 @@ def _to_instrument(exchange: str, raw: msgspec.Raw, received_at: int, source: So
         row.inst_type, row.base_ccy or None, row.quote_ccy or None, row.settle_ccy or None,
         row.tick_sz or None, row.lot_sz or None, row.min_sz or None,
         row.ct_val or None, row.ct_mult or None, row.ct_type or None,
-        _time(row.list_time), _time(row.exp_time), row.state or None, bytes(raw).decode(),
+        _time(row.list_time), _time(row.exp_time), row.state or None, _bounded(bytes(raw)),
     )  # fmt: skip
+
+
+def _to_candle(row: list[str]) -> Candle:
+    start = int(row[0])
+    if not 0 <= start <= MAX_MILLISECONDS or not frames.is_number(row[5]):
+        raise ValueError(f"a volume of {row[5]} at {row[0]}")
+    return Candle(start, row[5], row[8] == "1")
+
+
+def _bounded(raw: bytes) -> str:
+    """Return a row as it came; of one that is too long its beginning, in JSON too."""
+    if len(raw) <= _RAW_BYTES:
+        return raw.decode()
+    beginning = raw[:_RAW_BYTES].decode(errors="ignore")
+    return msgspec.json.encode({"cut": f"{len(raw)} bytes long", "beginning": beginning}).decode()
 
 
 def _time(text: str | None) -> int | None:

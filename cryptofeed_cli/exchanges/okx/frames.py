@@ -118,6 +118,8 @@ _IGNORED = Ignored()
 _RPI = {"0": False, "1": True}
 # Possessive throughout: three times as fast, since there is nothing to step back to.
 _NUMBER = r"[0-9]{1,40}+(?:\.[0-9]{1,40}+)?+"
+is_number = re.compile(_NUMBER).fullmatch
+"""Match a plain decimal number, as every price and size is written."""
 _are_numbers = re.compile(rf"(?:{_NUMBER}\n)*+{_NUMBER}").fullmatch
 # Nothing is computed with a ticker's figures: it is enough that each is a decimal number, or empty.
 _are_figures = re.compile(" ".join([r"[0-9]*+(?:\.[0-9]++)?+"] * 13)).fullmatch
