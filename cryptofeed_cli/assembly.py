@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 import re
@@ -9,9 +10,10 @@ import secrets
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from hashlib import blake2b
 from http import HTTPStatus
+from urllib.parse import urlsplit
 
 from cryptofeed_cli import __version__
 from cryptofeed_cli.backfill import Limiter
@@ -20,10 +22,10 @@ from cryptofeed_cli.config import Settings
 from cryptofeed_cli.errors import ConfigurationError
 from cryptofeed_cli.exchanges.okx import Okx
 from cryptofeed_cli.feeds.live import LiveFeed
-from cryptofeed_cli.network import Dialer
+from cryptofeed_cli.network import Dialer, Route, choose_route
 from cryptofeed_cli.past import recall
 from cryptofeed_cli.recorder import Recorder, View
-from cryptofeed_cli.rest import Response, Rest
+from cryptofeed_cli.rest import Response, Rest, get_from_any
 from cryptofeed_cli.session import Session, SessionOptions
 from cryptofeed_cli.stores import redact
 from cryptofeed_cli.stores.base import Store
@@ -32,14 +34,13 @@ from cryptofeed_cli.symbols import find_symbols, is_pattern
 from cryptofeed_cli.types import Record, Run
 from cryptofeed_cli.writer import Writer
 
+LOG = logging.getLogger(__name__)
+
 _POLL = 0.01
 """Seconds between two looks at whether the exchange may be asked again."""
 
 _NOT_YET = {
     "record.tape": None,
-    "network.proxy": None,
-    "network.interface": None,
-    "network.dns": None,
     "store.retention": None,
 }
 """Keys whose promise this version cannot keep, and the only value it takes: ignoring them would be a lie."""
@@ -83,13 +84,16 @@ def build_recorder(
 def build_feed(settings: Settings, exchange: Okx, clock: Clock) -> LiveFeed:
     """Make the way to the exchange, WebSocket and REST; nothing is connected yet."""
     okx, network = settings.okx, settings.network
+    dialer = build_dialer(settings, exchange, clock)
+    if dialer.route != Route():
+        LOG.info("%s is reached %s", exchange.name, dialer.route.describe())
     return LiveFeed(
         {
             "public": okx.public_url or exchange.sockets["public"],
             "business": okx.business_url or exchange.sockets["business"],
         },
         okx.rest_url or exchange.rest,
-        Dialer(ca_file=network.ca_file),
+        dialer,
         clock=clock,
         rng=random.Random(),  # noqa: S311 - jitter
         retry_initial=network.retry_initial,
@@ -100,24 +104,42 @@ def build_feed(settings: Settings, exchange: Okx, clock: Clock) -> LiveFeed:
     )
 
 
+def build_dialer(settings: Settings, exchange: Okx, clock: Clock) -> Dialer:
+    """Make the one maker of sockets; raise `ConfigurationError` where its route cannot be taken."""
+    okx, network = settings.okx, settings.network
+    urls = (
+        *(okx.public_url or exchange.sockets["public"]), *(okx.business_url or exchange.sockets["business"]),
+        *(okx.rest_url or exchange.rest),
+    )  # fmt: skip
+    route = choose_route(
+        proxy=network.proxy, interface=network.interface, dns=network.dns, origin=settings.origin, environ=os.environ,
+        hosts=[urlsplit(url).hostname or "" for url in urls],
+    )  # fmt: skip
+    return Dialer(route, ca_file=network.ca_file, clock=clock, respite=network.retry_max)
+
+
 @contextmanager
 def build_asker(settings: Settings, exchange: Okx, clock: Clock) -> Iterator[Callable[[str], Response]]:
     """Make a way to ask the exchange's REST interface, one question at a time, no faster than it allows."""
     okx, network = settings.okx, settings.network
-    urls = okx.rest_url or exchange.rest
-    dialer = Dialer(ca_file=network.ca_file)
+    dialer = build_dialer(settings, exchange, clock)
     limiter = Limiter(exchange.capabilities.history_per_second * okx.rate_share)
-    rest = Rest(urls[0], dialer, clock=clock, timeout=network.connect_timeout, headers=exchange.rest_headers)
+    rests = [
+        Rest(url, dialer, clock=clock, timeout=network.connect_timeout, headers=exchange.rest_headers)
+        for url in okx.rest_url or exchange.rest
+    ]
 
     def ask(path: str) -> Response:
         while not limiter.allows(clock.monotonic()):
             time.sleep(_POLL)
-        answer = rest.get(path)
+        answer = get_from_any(rests, path)
         if answer.status == HTTPStatus.TOO_MANY_REQUESTS:
             limiter.rebuke(clock.monotonic())
         return answer
 
-    with closing(rest):
+    with ExitStack() as opened:
+        for rest in rests:
+            opened.enter_context(closing(rest))
         yield ask
 
 

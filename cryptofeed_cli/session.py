@@ -310,7 +310,7 @@ class Session:
         elif event.connection not in self._unreachable:
             level = "debug" if self._unreachable else "warning"
             self._say(level, f"cannot reach {name}: {event.reason}; will keep trying")
-        self._unreachable.add(event.connection)
+            self._unreachable.add(event.connection)
 
     def _lose(self, lost: Connection, kind: GapKind, fault: Fault, reason: str, now: Moment) -> None:
         """Open an outage for every stream that no connection carries any more."""

@@ -38,6 +38,7 @@ LAYERS = (
 HOMES = {
     "bson": ("stores.mongo",),
     "certifi": ("network",),
+    "dns": ("network",),
     "fastapi": ("server",),
     "platformdirs": ("config",),
     "pymongo": ("stores.mongo",),

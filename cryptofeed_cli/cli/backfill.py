@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cryptofeed_cli.cli.options import ConfigFile, Since, StoreUrl, Until, configure, parse_span
+from cryptofeed_cli.cli.options import ConfigFile, Interface, Proxy, Since, StoreUrl, Until, configure, parse_span
 from cryptofeed_cli.errors import Incomplete
 
 EXAMPLE = "Example: cryptofeed backfill 'BTC-*' --since 7d"
@@ -19,11 +19,13 @@ def backfill(
     ] = None,
     since: Since = None,
     until: Until = None,
+    proxy: Proxy = None,
+    interface: Interface = None,
     store: StoreUrl = None,
     config: ConfigFile = None,
 ) -> None:
     """Fetch missed trades that can still be had; a recorder may run beside it."""
-    settings = configure(ctx, config, {"store.url": store})
+    settings = configure(ctx, config, {"store.url": store, "network.proxy": proxy, "network.interface": interface})
     from contextlib import closing
     from threading import Event
 

@@ -74,9 +74,20 @@ Channels = Annotated[
     str | None, typer.Option("--channels", metavar="A,B", help="trades, tickers, orderbooks, book_updates.")
 ]
 Redundancy = Annotated[str | None, typer.Option("--redundancy", metavar="N", help="Sockets per subscription.")]
-Proxy = Annotated[str | None, typer.Option("--proxy", metavar="URL", help="Reach the exchange through this proxy.")]
+Proxy = Annotated[
+    str | None,
+    typer.Option(
+        "--proxy", metavar="URL", help="Reach the exchange only through it: http://, socks4://, socks5:// or socks5h://."
+    ),
+]
 Interface = Annotated[
-    str | None, typer.Option("--interface", metavar="NAME", help="Reach the exchange through this network interface.")
+    str | None,
+    typer.Option(
+        "--interface",
+        metavar="NAME|ADDRESS",
+        help="Reach the exchange only through this interface, such as wg0. "
+        "An ADDRESS sets no more than the source address and does not stop leaks.",
+    ),
 ]
 RecorderName = Annotated[str | None, typer.Option("--name", metavar="NAME", help="Names this recorder.")]
 Simulate = Annotated[

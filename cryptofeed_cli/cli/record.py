@@ -9,6 +9,8 @@ import typer
 from cryptofeed_cli.cli.options import (
     Channels,
     ConfigFile,
+    Interface,
+    Proxy,
     RecorderName,
     Redundancy,
     StoreUrl,
@@ -28,6 +30,8 @@ def record(
     duration: Annotated[str | None, typer.Option(metavar="DURATION", help="Stop after 30s, 10m, 2h, 7d.")] = None,
     name: RecorderName = None,
     redundancy: Redundancy = None,
+    proxy: Proxy = None,
+    interface: Interface = None,
     dashboard: Annotated[
         bool | None, typer.Option("--dashboard/--plain", help="Live view, or log lines; a terminal decides.")
     ] = None,
@@ -40,6 +44,8 @@ def record(
         "record.channels": channels,
         "record.name": name,
         "record.redundancy": redundancy,
+        "network.proxy": proxy,
+        "network.interface": interface,
         "store.url": store,
     }
     settings = configure(ctx, config, given)
