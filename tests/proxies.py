@@ -3,30 +3,47 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import socket
 import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Self
 from urllib.parse import quote
 
 from tests.processes import wait_until
 
-# The package starts its own event loop in a way that Python 3.14 took away.
-_START = "import asyncio; asyncio.set_event_loop(asyncio.new_event_loop()); from pproxy.server import main; main()"
+# The package starts its own event loop in a way that Python 3.14 took away; and only it knows our names.
+_START = """
+import asyncio, json, socket, sys
+hosts, resolve = json.loads(sys.argv.pop(1)), socket.getaddrinfo
+socket.getaddrinfo = lambda host, *rest, **options: resolve(hosts.get(host, host), *rest, **options)
+asyncio.set_event_loop(asyncio.new_event_loop())
+from pproxy.server import main
+main()
+"""
 _CHUNK_BYTES = 64 << 10
 
 
 class RealProxy:
     """An HTTP, SOCKS4 and SOCKS5 proxy on one port; a context manager."""
 
-    def __init__(self, credentials: tuple[str, str] | None = None, *, host: str = "127.0.0.1") -> None:
+    def __init__(
+        self,
+        credentials: tuple[str, str] | None = None,
+        *,
+        host: str = "127.0.0.1",
+        hosts: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        """``hosts`` are names that it resolves and nobody else."""
         self.credentials = credentials
         with socket.create_server((host, 0)) as sock:
             self.port: int = sock.getsockname()[1]
         self._host = host
+        self._hosts = dict(hosts)
         self._process: subprocess.Popen[bytes] | None = None
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed at the end
         self.start()
@@ -51,9 +68,8 @@ class RealProxy:
         listen = f"http+socks4+socks5://{self._host}:{self.port}{secret}"
         # It lets in whoever was let in once from the same address, unless that was no time ago.
         arguments = ["-l", listen, "-v", "--auth", "0"]
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", _START, *arguments], stdout=self._log, stderr=subprocess.STDOUT
-        )
+        command = [sys.executable, "-c", _START, json.dumps(self._hosts), *arguments]
+        self._process = subprocess.Popen(command, stdout=self._log, stderr=subprocess.STDOUT)
         wait_until(self._accepts, "a proxy that accepts connections")
 
     def kill(self) -> None:

@@ -151,6 +151,7 @@ class ServerNames:
             question = dns.message.make_query(host, kind)
             try:
                 with self._socket(server, socket.SOCK_DGRAM) as sock:
+                    sock.setblocking(False)  # else the library waits for ever
                     answer = dns.query.udp(
                         question, server.address, deadline.left(), server.port, sock=sock,
                         ignore_unexpected=True, ignore_errors=True, raise_on_truncation=True,
