@@ -30,6 +30,7 @@ LAYERS = (
     ("recorder",),
     ("output", "dashboard"),
     ("assembly",),
+    ("doctor",),
     ("cli",),
     ("__main__",),
 )

@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 
 from cryptofeed_cli import __version__
 from cryptofeed_cli.cli import backfill as refilling
+from cryptofeed_cli.cli import doctor as examining
 from cryptofeed_cli.cli import query as querying
 from cryptofeed_cli.cli import record as recording
 from cryptofeed_cli.cli import status as standing
@@ -55,6 +56,7 @@ app.command(epilog=recording.EXAMPLE)(recording.record)
 app.command(epilog=querying.EXAMPLE)(querying.query)
 app.command(epilog=refilling.EXAMPLE)(refilling.backfill)
 app.command(epilog=standing.EXAMPLE)(standing.status)
+app.command(epilog=examining.EXAMPLE)(examining.doctor)
 
 
 def main() -> None:

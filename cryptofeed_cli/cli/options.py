@@ -114,15 +114,23 @@ _FLAGS: Mapping[str, str] = {
 
 
 def configure(
-    ctx: typer.Context, config: Path | None, given: Mapping[str, object], *, environ: Mapping[str, str] = os.environ
+    ctx: typer.Context,
+    config: Path | None,
+    given: Mapping[str, object],
+    *,
+    environ: Mapping[str, str] = os.environ,
+    quietly: bool = False,
 ) -> Settings:
     """Load the configuration with a command's options on top, start the log, and log the warnings.
 
-    Args: ``config`` is the command's own ``--config``; ``given`` the options by dotted key, None where not given.
+    Args: ``config`` is the command's own ``--config``; ``given`` the options by dotted key, None where not given;
+    ``quietly``: the caller shows the warnings, and of the log only errors are to be heard.
     """
     before = ctx.obj if isinstance(ctx.obj, Invocation) else Invocation()
     settings = load(config or before.config, environ, flags(before, given))
     _start_log(settings)
+    if quietly:
+        logging.getLogger(logs.ROOT).setLevel("ERROR")
     for warning in settings.warnings:
         LOG.warning("%s", warning)
     return settings
