@@ -45,6 +45,7 @@ HOMES = {
     "pymongo": ("stores.mongo",),
     "requests": ("rest",),
     "rich": ("output", "dashboard", "cli"),
+    "setproctitle": ("cli",),
     "socks": ("network",),
     "sqlite3": ("stores.",),
     "typer": ("cli",),

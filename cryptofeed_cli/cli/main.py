@@ -17,6 +17,7 @@ from cryptofeed_cli.cli import query as querying
 from cryptofeed_cli.cli import record as recording
 from cryptofeed_cli.cli import status as standing
 from cryptofeed_cli.cli.options import ConfigFile, Invocation
+from cryptofeed_cli.cli.title import hide_arguments
 from cryptofeed_cli.errors import CryptofeedError, UsageError
 from cryptofeed_cli.printable import escape, hide_secrets
 
@@ -61,6 +62,7 @@ app.command(epilog=examining.EXAMPLE)(examining.doctor)
 
 def main() -> None:
     """Run the command line and exit."""
+    hide_arguments(sys.argv)
     try:
         app(prog_name="cryptofeed")
     except KeyboardInterrupt:
