@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.fills import fills, gaps, stored
 from tests.name_server import NameServer
 from tests.namespaces import EXCHANGE, GATEWAY, Lab
-from tests.okx_market import Push
 from tests.okx_server import OkxServer
-from tests.processes import Recording, environment, query, run, wait_until
+from tests.processes import Recording, environment, run, wait_until
 from tests.proxies import RealProxy
 
 NAME = "ws.okx.test"
@@ -65,28 +64,11 @@ def record(lab: Lab, home: Path, env: dict[str, str], *options: str) -> Recordin
         return Recording(["BTC-USDT", "--channels", "trades", *options], env, home)
 
 
-def trades(first: int, count: int) -> list[Push]:
-    now = time.time_ns() // 10**6
-    return [
-        Push(0.0, "trades", "BTC-USDT", {
-            "instId": "BTC-USDT", "tradeId": str(number), "px": "100.5", "sz": "0.10", "side": "buy", "source": "0",
-            "ts": str(now + number),
-        })
-        for number in range(first, first + count)
-    ]  # fmt: skip
-
-
 def push_and_wait(server: OkxServer, home: Path, first: int, count: int, since: int = 0) -> None:
     """Wait for a subscription, let trades happen, and wait until all up to them are stored."""
     server.wait_for("subscribe", channel="trades-all", symbol="BTC-USDT", since=since)
-    server.push(*trades(first, count))
-    stored = first + count - 1
-    store = f"sqlite:///{home}/market.db"
-    wait_until(lambda: int(query(store, "--count", cwd=home)) == stored, "every trade in the store")
-
-
-def gaps(home: Path) -> list[dict[str, object]]:
-    return list(map(json.loads, query(f"sqlite:///{home}/market.db", "gaps", cwd=home).splitlines()))
+    server.push(*fills(first, count))
+    wait_until(lambda: stored(home) == first + count - 1, "every trade in the store")
 
 
 def test_without_a_wish_everything_takes_the_other_way(lab: Lab, server: OkxServer, tmp_path: Path) -> None:
@@ -109,7 +91,7 @@ def test_with_an_interface_nothing_leaves_by_the_other_way(
         seen = len(server.seen)
         lab.vpn_down()
         recording.wait_for_line("cannot reach OKX business")
-        server.push(*trades(4, 5))
+        server.push(*fills(4, 5))
         lab.vpn_up()
         push_and_wait(server, tmp_path, 9, 2, since=seen)
         asked = len(names.asked)
@@ -153,7 +135,7 @@ def test_with_a_proxy_nothing_leaves_by_the_other_way(
         seen = len(server.seen)
         proxy.kill()
         recording.wait_for_line("cannot reach OKX business")
-        server.push(*trades(4, 5))
+        server.push(*fills(4, 5))
         with lab.inside("far"):
             proxy.start()
         push_and_wait(server, tmp_path, 9, 2, since=seen)
@@ -184,3 +166,20 @@ def test_a_source_address_does_not_stop_leaks_and_says_so(lab: Lab, server: OkxS
         assert recording.stop() == 0
     assert "from source address 10.77.1.2 (which does not stop leaks" in recording.said
     assert lab.sent("wan0") > before
+
+
+def test_doctor_takes_no_other_way_either(lab: Lab, server: OkxServer, names: NameServer, tmp_path: Path) -> None:
+    before = lab.sent("wan0")
+    env = by_name(tmp_path, server, CRYPTOFEED_NETWORK_DNS=EXCHANGE, CRYPTOFEED_RECORD_CHANNELS="trades")
+    with lab.inside("home"):
+        up = run(["doctor", "BTC-USDT", "--interface", "vpn0", "--json"], env, tmp_path)
+        lab.vpn_down()
+        down = run(["doctor", "BTC-USDT", "--interface", "vpn0", "--json"], env, tmp_path)
+    checks = {check["name"]: check for check in json.loads(up.stdout)["checks"]}
+    assert up.returncode == 0, up.stdout.decode()
+    assert checks["name resolution"]["detail"] == (
+        f"{NAME}: {EXCHANGE}, by name server {EXCHANGE} over interface vpn0"
+    )
+    checks = {check["name"]: check for check in json.loads(down.stdout)["checks"]}
+    assert (down.returncode, checks["route"]["verdict"], checks["TCP"]["verdict"]) == (5, "fail", "skipped")
+    assert lab.sent("wan0") == before

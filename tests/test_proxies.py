@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import socket
 import time
 from collections.abc import Iterator
@@ -15,9 +14,9 @@ from cryptofeed_cli.errors import ConfigurationError, DialFailed
 from cryptofeed_cli.network import Dialer, Route
 from cryptofeed_cli.network.proxy import parse_proxy
 from cryptofeed_cli.rest import Rest
-from tests.okx_market import Push
+from tests.fills import fills, gaps, stored
 from tests.okx_server import OkxServer
-from tests.processes import Recording, environment, query, wait_until
+from tests.processes import Recording, environment, wait_until
 from tests.proxies import Answer, MoodyProxy, RealProxy, drip, hang_up, say, stall
 
 TIME = "/api/v5/public/time"
@@ -220,27 +219,12 @@ def test_a_proxy_shows_no_password() -> None:
 # A recording through a proxy
 
 
-def trades(first: int, count: int) -> list[Push]:
-    now = time.time_ns() // 10**6
-    return [
-        Push(0.0, "trades", "BTC-USDT", {
-            "instId": "BTC-USDT", "tradeId": str(number), "px": "100.5", "sz": "0.10", "side": "buy", "source": "0",
-            "ts": str(now + number),
-        })
-        for number in range(first, first + count)
-    ]  # fmt: skip
-
-
-def stored(home: Path) -> int:
-    return int(query(f"sqlite:///{home}/market.db", "--count", cwd=home))
-
-
 def test_a_recording_takes_the_proxy_for_everything_whatever_the_environment_says(tmp_path: Path) -> None:
     with RealProxy((USER, PASSWORD)) as proxy, OkxServer() as server:
         env = environment(tmp_path, server, **HOSTILE)
         with Recording(["BTC-USDT", "--proxy", proxy.url("socks5h")], env, tmp_path) as recording:
             server.wait_for("subscribe", channel="trades-all", symbol="BTC-USDT")
-            server.push(*trades(1, 3))
+            server.push(*fills(1, 3))
             wait_until(lambda: stored(tmp_path) == 3, "three trades in the store")
             server.wait_for("fetch")
             assert recording.stop() == 0
@@ -267,23 +251,23 @@ def test_trades_are_complete_after_a_proxy_in_trouble(tmp_path: Path, trouble: s
         )  # fmt: skip
         with Recording(["BTC-USDT", "--channels", "trades"], env, tmp_path) as recording:
             server.wait_for("subscribe", channel="trades-all", symbol="BTC-USDT")
-            server.push(*trades(1, 3))
+            server.push(*fills(1, 3))
             wait_until(lambda: stored(tmp_path) == 3, "three trades in the store")
             seen = len(server.seen)
             moody.answer, words = answers[trouble]
             before = moody.visits
             (moody.freeze if trouble == "stalls" else moody.hang_up)()
             recording.wait_for_line("lost OKX business")
-            server.push(*trades(4, 5))
+            server.push(*fills(4, 5))
             recording.wait_for_line(words)
             wait_until(lambda: moody.visits > before + 1, "another try")
             moody.answer = None
             server.wait_for("subscribe", channel="trades-all", symbol="BTC-USDT", since=seen)
-            server.push(*trades(9, 2))
+            server.push(*fills(9, 2))
             wait_until(lambda: stored(tmp_path) == 10, "every trade in the store")
             assert recording.stop() == 0
     # The last trade that was missed is told again at the subscription.
-    (gap,) = map(json.loads, query(f"sqlite:///{tmp_path}/market.db", "gaps", cwd=tmp_path).splitlines())
+    (gap,) = gaps(tmp_path)
     assert (gap["kind"], gap["fault"], gap["status"], gap["missing"]) == ("disconnect", "network", "filled", 4)
     told = [line for line in recording.said.splitlines() if "OKX business: " in line]
     assert len(told) == 2, told
