@@ -64,7 +64,7 @@ def test_where_everything_works_everything_passes_and_nothing_is_left(tmp_path: 
 
     assert verdicts(checks, Verdict.PASS) == list(NAMES)
     assert all(check.cure is None for check in checks.values())
-    certificate = "127.0.0.1: TLSv1.3, certificate of cryptofeed tests authority, good for "
+    certificate = "127.0.0.1: TLSv1.3, certificate by cryptofeed tests authority, good until 20"
     assert checks["TLS"].detail.startswith(certificate)
     assert checks["subscription"].detail.count(" of BTC-USDT-SWAP") == 3
     assert list(home.iterdir()) == []

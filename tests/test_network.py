@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+import contextlib
 import socket
 import ssl
+import time
 from pathlib import Path
 
 import pytest
 
 from cryptofeed_cli.errors import ConfigurationError, DialFailed, ExchangeError
-from cryptofeed_cli.network import Dialer, explain
+from cryptofeed_cli.network import Dialer, Route, explain
+from cryptofeed_cli.network.names import NameServer as Chosen
 from tests.certificates import make_certificate
+from tests.name_server import NameServer
 from tests.okx_server import OkxServer
 
 
@@ -89,3 +93,34 @@ def test_a_ca_file_that_cannot_be_used_is_a_configuration_error(tmp_path: Path, 
 def test_every_failure_has_a_few_words(error: BaseException, words: str) -> None:
     assert explain(error).startswith(words)
     assert "\n" not in explain(error)
+
+
+def test_ipv6_is_reached_by_address_and_by_name() -> None:
+    try:
+        listener = socket.create_server(("::1", 0), family=socket.AF_INET6)
+    except OSError as exc:
+        pytest.skip(f"this machine has no IPv6: {exc}")
+    with listener, NameServer({"six.okx.test": ["127.0.0.2", "::1"]}) as server:
+        port = listener.getsockname()[1]
+        by_name = Dialer(Route(servers=(Chosen("127.0.0.1", server.port),)))
+        for dialer, host in ((Dialer(), "::1"), (by_name, "six.okx.test")):
+            with dialer.connect(host, port, timeout=30) as sock:
+                assert sock.getpeername()[:2] == ("::1", port)
+
+
+def test_all_addresses_share_one_time_limit() -> None:
+    """None of them answers: a full backlog drops what comes."""
+    with socket.socket() as full, contextlib.ExitStack() as waiting:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        port = full.getsockname()[1]
+        for _ in range(8):
+            sock = waiting.enter_context(socket.socket())
+            sock.setblocking(False)
+            sock.connect_ex(("127.0.0.1", port))
+        names = waiting.enter_context(NameServer({"slow.okx.test": ["127.0.0.1", "127.0.0.1", "127.0.0.1"]}))
+        dialer = Dialer(Route(servers=(Chosen("127.0.0.1", names.port),)))
+        begun = time.monotonic()
+        with pytest.raises(DialFailed, match="timed out"):
+            dialer.connect("slow.okx.test", port, timeout=0.6)
+    assert time.monotonic() - begun < 20

@@ -9,13 +9,14 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from cryptofeed_cli.clock import MILLISECOND, SECOND, Clock
+from cryptofeed_cli.clock import MILLISECOND, SECOND, Clock, format_nanoseconds
 from cryptofeed_cli.doctor.checks import Finding, Verdict
 from cryptofeed_cli.errors import DialFailed
 from cryptofeed_cli.network import Dialer
 from cryptofeed_cli.network.interface import SourceAddress
 from cryptofeed_cli.network.names import is_address
 
+_DAY = len("2026-11-22")
 _PORTS = {"ws": 80, "http": 80, "wss": 443, "https": 443}
 
 
@@ -96,9 +97,8 @@ class Way:
             sock = self._dialer.tls(self._sockets[target], target.host)  # type: ignore[arg-type]
             self._open.enter_context(closing(sock))
             certificate = sock.getpeercert() or {}
-            ends = ssl.cert_time_to_seconds(str(certificate["notAfter"]))
-            days = (ends - self._clock.now() // SECOND) // 86_400
-            return f"{target.host}: {sock.version()}, certificate of {_issuer(certificate)}, good for {days:.0f} days"
+            end = format_nanoseconds(int(ssl.cert_time_to_seconds(str(certificate["notAfter"]))) * SECOND)[:_DAY]
+            return f"{target.host}: {sock.version()}, certificate by {_issuer(certificate)}, good until {end}"
 
         return self._each(secure, shake_hands)
 
