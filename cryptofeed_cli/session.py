@@ -406,7 +406,9 @@ class Session:
                 return
         problem = self._catalogue.answer(answer)
         if problem is not None:
-            self._say("warning", f"{self.exchange} {problem}; will ask again")
+            # Where connections cannot be made either, they have told why.
+            level = "debug" if self._unreachable else "warning"
+            self._say(level, f"{self.exchange} {problem}; will ask again")
 
     def _say(self, level: str, text: str) -> None:
         self.notes.append(Note(level, text))

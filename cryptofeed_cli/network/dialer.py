@@ -11,8 +11,9 @@ from cryptofeed_cli import __version__
 from cryptofeed_cli.clock import SECOND, Clock, SystemClock
 from cryptofeed_cli.errors import DialFailed
 from cryptofeed_cli.network.deadline import Deadline
+from cryptofeed_cli.network.handshake import connect_socks, open_http_tunnel
 from cryptofeed_cli.network.names import is_address
-from cryptofeed_cli.network.proxy import Proxy, connect_socks, open_http_tunnel
+from cryptofeed_cli.network.proxy import Proxy
 from cryptofeed_cli.network.reasons import Obstacle, explain
 from cryptofeed_cli.network.route import Route
 from cryptofeed_cli.network.tls import distrust, make_context
