@@ -10,11 +10,12 @@ import secrets
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import partial
 from hashlib import blake2b
 from queue import SimpleQueue
 from threading import Event
+from urllib.parse import urlsplit
 
 from cryptofeed_cli import __version__
 from cryptofeed_cli.asking import Limiter
@@ -27,10 +28,10 @@ from cryptofeed_cli.failover import FailOver
 from cryptofeed_cli.feeds.live import LiveFeed
 from cryptofeed_cli.feeds.pacing import Backoff
 from cryptofeed_cli.lookups import Lookups
-from cryptofeed_cli.network import Dialer
+from cryptofeed_cli.network import Dialer, Route, choose_route
 from cryptofeed_cli.past import Past, blind_no_more, ended_unseen, living, recall
 from cryptofeed_cli.recorder import Recorder, View
-from cryptofeed_cli.rest import Response, Rest
+from cryptofeed_cli.rest import Response, Rest, get_from_any
 from cryptofeed_cli.session import Session, SessionOptions
 from cryptofeed_cli.shards import WHOLE, Shard
 from cryptofeed_cli.standing import is_alive, write_standing
@@ -50,9 +51,6 @@ _POLL = 0.01
 
 _NOT_YET = {
     "record.tape": None,
-    "network.proxy": None,
-    "network.interface": None,
-    "network.dns": None,
 }
 """Keys whose promise this version cannot keep, and the only value it takes: ignoring them would be a lie."""
 
@@ -198,13 +196,16 @@ def _find(
 def build_feed(settings: Settings, exchange: Okx, clock: Clock) -> LiveFeed:
     """Make the way to the exchange, WebSocket and REST; nothing is connected yet."""
     okx, network = settings.okx, settings.network
+    dialer = build_dialer(settings, exchange, clock)
+    if dialer.route != Route():
+        LOG.info("%s is reached %s", exchange.name, dialer.route.describe())
     return LiveFeed(
         {
             "public": okx.public_url or exchange.sockets["public"],
             "business": okx.business_url or exchange.sockets["business"],
         },
         okx.rest_url or exchange.rest,
-        Dialer(ca_file=network.ca_file),
+        dialer,
         clock=clock,
         rng=_rng(),
         retry_initial=network.retry_initial,
@@ -213,6 +214,20 @@ def build_feed(settings: Settings, exchange: Okx, clock: Clock) -> LiveFeed:
         connects_per_second=exchange.capabilities.connects_per_second,
         rest_headers=exchange.rest_headers,
     )
+
+
+def build_dialer(settings: Settings, exchange: Okx, clock: Clock) -> Dialer:
+    """Make the one maker of sockets; raise `ConfigurationError` where its route cannot be taken."""
+    okx, network = settings.okx, settings.network
+    urls = (
+        *(okx.public_url or exchange.sockets["public"]), *(okx.business_url or exchange.sockets["business"]),
+        *(okx.rest_url or exchange.rest),
+    )  # fmt: skip
+    route = choose_route(
+        proxy=network.proxy, interface=network.interface, dns=network.dns, origin=settings.origin, environ=os.environ,
+        hosts=[urlsplit(url).hostname or "" for url in urls],
+    )  # fmt: skip
+    return Dialer(route, ca_file=network.ca_file, clock=clock, respite=network.retry_max)
 
 
 @contextmanager
@@ -224,20 +239,24 @@ def build_asker(
     ``limiter`` is that of the whole process, where others ask too.
     """
     okx, network = settings.okx, settings.network
-    urls = okx.rest_url or exchange.rest
-    dialer = Dialer(ca_file=network.ca_file)
+    dialer = build_dialer(settings, exchange, clock)
     limiter = limiter or _limiter(settings, exchange)
-    rest = Rest(urls[0], dialer, clock=clock, timeout=network.connect_timeout, headers=exchange.rest_headers)
+    rests = [
+        Rest(url, dialer, clock=clock, timeout=network.connect_timeout, headers=exchange.rest_headers)
+        for url in okx.rest_url or exchange.rest
+    ]
 
     def ask(path: str) -> Response:
         while not limiter.allows(clock.monotonic()):
             time.sleep(_POLL)
-        answer = rest.get(path)
+        answer = get_from_any(rests, path)
         if exchange.rebukes(answer.status, answer.body):
             limiter.rebuke(clock.monotonic())
         return answer
 
-    with closing(rest):
+    with ExitStack() as opened:
+        for rest in rests:
+            opened.enter_context(closing(rest))
         yield ask
 
 

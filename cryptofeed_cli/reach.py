@@ -23,10 +23,6 @@ class Reach:
         """A connection is up, or gone for good."""
         self._down.discard(number)
 
-    def lost(self, number: int) -> None:
-        """A connection that was up closed; why was said."""
-        self._down.add(number)
-
     def failed(self, number: int, name: str, reason: str) -> None:
         """A connection could not be made; it is tried again."""
         if number not in self._down:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
 from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
@@ -106,6 +107,25 @@ class Rest:
             sock.close()
             raise DialFailed(f"{host}:{port}", "closed")
         return sock
+
+
+def get_from_any(rests: Sequence[Rest], path: str) -> Response:
+    """Return the answer of the first of several equal interfaces that gives one; raise what the last one raised."""
+    for rest in rests[:-1]:
+        try:
+            answer = rest.get(path)
+        except (DialFailed, RequestFailed):
+            continue
+        if not is_elsewhere(answer.status):
+            return answer
+    return rests[-1].get(path)
+
+
+def is_elsewhere(status: int) -> bool:
+    """Tell whether an answer says nothing of the question, so that an equal interface may answer it."""
+    return status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in (
+        HTTPStatus.FORBIDDEN, HTTPStatus.UNAVAILABLE_FOR_LEGAL_REASONS,
+    )  # fmt: skip
 
 
 class _Adapter(HTTPAdapter):

@@ -357,7 +357,6 @@ class Session:
         if carried:
             then = "another one takes over" if retired else f"reconnecting in {wait}"
             self._say("warning", f"lost {name}: {event.reason}; {then}")
-            self._reach.lost(event.connection)
             misconduct = self._exchange.capabilities.misconduct.get(event.code or 0)
             fault: Fault = "us" if misconduct is not None else "network" if event.code is None else "venue"
             self._lose(connection, "disconnect", fault, event.reason, event)

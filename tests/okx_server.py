@@ -35,13 +35,14 @@ class OkxServer:
         self,
         market: Market | None = None,
         *,
+        host: str = "127.0.0.1",
         port: int = 0,
         announced: str | None = None,
         idle_timeout: float = 30.0,
         write_buffer_bytes: int = 64 << 20,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        """Serve on 127.0.0.1; ``announced`` becomes the X-Cryptofeed-Source of every answer."""
+        """Serve on ``host``; ``announced`` becomes the X-Cryptofeed-Source of every answer."""
         self.market = market or Market(map(instrument, SYMBOLS))
         self.log = Log()
         self.wait_for = self.log.wait_for
@@ -65,7 +66,8 @@ class OkxServer:
         self._door = asyncio.Lock()
         """Outages may overlap; the door is opened or closed by one of them at a time."""
         # Bound and never listening: it keeps the port ours while connections are refused.
-        self._reservation = _bind(port)
+        self._host = host
+        self._reservation = _bind(host, port)
         self.port: int = self._reservation.getsockname()[1]
         self._loop = LoopThread("okx-server")
         self.refuse_connections(False)
@@ -78,15 +80,15 @@ class OkxServer:
 
     @property
     def public_url(self) -> str:
-        return f"{'ws' if self._tls is None else 'wss'}://127.0.0.1:{self.port}{PUBLIC}"
+        return f"{'ws' if self._tls is None else 'wss'}://{self._host}:{self.port}{PUBLIC}"
 
     @property
     def business_url(self) -> str:
-        return f"{'ws' if self._tls is None else 'wss'}://127.0.0.1:{self.port}{BUSINESS}"
+        return f"{'ws' if self._tls is None else 'wss'}://{self._host}:{self.port}{BUSINESS}"
 
     @property
     def rest_url(self) -> str:
-        return f"{'http' if self._tls is None else 'https'}://127.0.0.1:{self.port}"
+        return f"{'http' if self._tls is None else 'https'}://{self._host}:{self.port}"
 
     # What clients did
 
@@ -206,7 +208,7 @@ class OkxServer:
                 return
             self._listening = await serve(
                 self._talk,
-                sock=_bind(self.port),
+                sock=_bind(self._host, self.port),
                 ssl=self._tls,
                 process_request=self._greet,
                 process_response=self._announce,
@@ -286,9 +288,9 @@ class OkxServer:
         self._loop.call(lambda: [act(peer) for peer in self._on(path)])
 
 
-def _bind(port: int) -> socket.socket:
+def _bind(host: str, port: int) -> socket.socket:
     sock = socket.socket()
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    sock.bind(("127.0.0.1", port))
+    sock.bind((host, port))
     return sock

@@ -18,7 +18,11 @@ PATIENCE = 60.0
 
 def environment(home: Path, server: OkxServer | None = None, **variables: str) -> dict[str, str]:
     """Return an environment without any configuration but ``variables``, pointed at ``server``."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("CRYPTOFEED_", "XDG_"))}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("CRYPTOFEED_", "XDG_")) and not name.lower().endswith("_proxy")
+    }
     urls = {} if server is None else {
         "CRYPTOFEED_OKX_PUBLIC_URL": server.public_url,
         "CRYPTOFEED_OKX_BUSINESS_URL": server.business_url,

@@ -257,12 +257,13 @@ def test_the_data_directory_comes_from_the_environment_or_the_platform(tmp_path:
         (
             'network.proxy = "127.0.0.1:1080"',
             'given.toml: network.proxy = "127.0.0.1:1080": must be a URL such as socks5h://127.0.0.1:1080 (http, '
-            "https, socks4, socks4a, socks5, socks5h), or empty",
+            "socks4, socks4a, socks5, socks5h), or empty; no https: what goes through http:// is TLS all the same",
         ),
         (
             'network.proxy = "sock5://h:1"',
-            'given.toml: network.proxy = "sock5://h:1": must be a URL such as socks5h://127.0.0.1:1080 (http, https, '
-            "socks4, socks4a, socks5, socks5h), or empty; did you mean 'socks5'?",
+            'given.toml: network.proxy = "sock5://h:1": must be a URL such as socks5h://127.0.0.1:1080 (http, '
+            "socks4, socks4a, socks5, socks5h), or empty; no https: what goes through http:// is TLS all the same; "
+            "did you mean 'socks5'?",
         ),
         (
             'network.retry_initial = "1m"',

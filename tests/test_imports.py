@@ -39,6 +39,7 @@ LAYERS = (
     ("recorder", "retention"),
     ("output", "dashboard"),
     ("assembly",),
+    ("doctor",),
     ("cli",),
     ("__main__",),
 )
@@ -47,11 +48,13 @@ LAYERS = (
 HOMES = {
     "bson": ("stores.mongo",),
     "certifi": ("network",),
+    "dns": ("network",),
     "fastapi": ("server",),
     "platformdirs": ("config",),
     "pymongo": ("stores.mongo",),
     "requests": ("rest",),
     "rich": ("output", "dashboard", "cli"),
+    "setproctitle": ("cli",),
     "socks": ("network",),
     "sqlite3": ("stores.",),
     "typer": ("cli",),

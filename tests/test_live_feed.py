@@ -69,7 +69,7 @@ def watching(
     public: str | list[str],
     business: str = "ws://127.0.0.1:1",
     *,
-    rest: str = "",
+    rest: str | list[str] = "",
     may_die: bool = False,
     **options: Any,
 ) -> Iterator[Watched]:
@@ -84,7 +84,8 @@ def watching(
         "connects_per_second": 1000,
     }
     urls = [public] if isinstance(public, str) else public
-    feed = LiveFeed({"public": urls, "business": [business]}, [rest] if rest else [], **settings | options)
+    rests = [url for url in ([rest] if isinstance(rest, str) else rest) if url]
+    feed = LiveFeed({"public": urls, "business": [business]}, rests, **settings | options)
     watched = Watched(feed)
     try:
         yield watched
@@ -547,7 +548,7 @@ def test_an_untrusted_certificate_is_told_and_nothing_is_sent(tmp_path: Path) ->
     _, context = make_certificate(tmp_path)
     with OkxServer(tls=context) as server, watching(server.public_url) as live:
         live.do(Connect(1, "public"))
-        assert "its TLS certificate is not trusted" in live.wait(Closed)[0].reason
+        assert "its TLS certificate is self-signed" in live.wait(Closed)[0].reason
         assert [seen.kind for seen in server.seen] == ["listening"]
 
 
@@ -595,3 +596,14 @@ def test_a_connection_cannot_be_made_twice(server: OkxServer) -> None:
         live.do(Connect(1, "public"))
         with pytest.raises(ValueError, match="connection 1 exists already"):
             live.do(Connect(1, "public"))
+
+
+@pytest.mark.parametrize("status", [403, 451, 503])
+def test_the_next_rest_host_is_asked_after_one_that_answers_for_itself_only(server: OkxServer, status: int) -> None:
+    with OkxServer() as blocked:
+        blocked.answer_rest(TIME, status, b"no")
+        with watching(server.public_url, rest=[blocked.rest_url, server.rest_url]) as live:
+            live.do(Fetch(1, TIME))
+            assert live.wait(Answer)[0].status == status
+            live.do(Fetch(2, TIME))
+            assert live.wait(Answer, 2)[1].status == 200

@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+import contextlib
 import socket
 import ssl
+import time
 from pathlib import Path
 
 import pytest
 
 from cryptofeed_cli.errors import ConfigurationError, DialFailed, ExchangeError
-from cryptofeed_cli.network import Dialer, explain
+from cryptofeed_cli.network import Dialer, Route, explain
+from cryptofeed_cli.network.names import NameServer as Chosen
 from tests.certificates import make_certificate
+from tests.name_server import NameServer
 from tests.okx_server import OkxServer
 
 
@@ -50,14 +54,14 @@ def test_a_certificate_of_the_ca_file_is_trusted_for_its_own_name(tmp_path: Path
     with OkxServer(tls=context) as server:
         with dialer.tls(dialer.connect("127.0.0.1", server.port, timeout=30), "127.0.0.1") as sock:
             assert sock.version() is not None
-        with pytest.raises(DialFailed, match=r"its TLS certificate is not trusted .*; set network\.ca_file"):
+        with pytest.raises(DialFailed, match="its TLS certificate is for another name; check the URL"):
             dialer.tls(dialer.connect("127.0.0.1", server.port, timeout=30), "other.example")
 
 
 def test_a_certificate_nobody_vouches_for_is_refused(tmp_path: Path) -> None:
     _, context = make_certificate(tmp_path)
     dialer = Dialer()
-    with OkxServer(tls=context) as server, pytest.raises(DialFailed, match="not trusted"):
+    with OkxServer(tls=context) as server, pytest.raises(DialFailed, match=r"self-signed: a proxy .* network\.ca_file"):
         dialer.tls(dialer.connect("127.0.0.1", server.port, timeout=30), "127.0.0.1")
 
 
@@ -89,3 +93,34 @@ def test_a_ca_file_that_cannot_be_used_is_a_configuration_error(tmp_path: Path, 
 def test_every_failure_has_a_few_words(error: BaseException, words: str) -> None:
     assert explain(error).startswith(words)
     assert "\n" not in explain(error)
+
+
+def test_ipv6_is_reached_by_address_and_by_name() -> None:
+    try:
+        listener = socket.create_server(("::1", 0), family=socket.AF_INET6)
+    except OSError as exc:
+        pytest.skip(f"this machine has no IPv6: {exc}")
+    with listener, NameServer({"six.okx.test": ["127.0.0.2", "::1"]}) as server:
+        port = listener.getsockname()[1]
+        by_name = Dialer(Route(servers=(Chosen("127.0.0.1", server.port),)))
+        for dialer, host in ((Dialer(), "::1"), (by_name, "six.okx.test")):
+            with dialer.connect(host, port, timeout=30) as sock:
+                assert sock.getpeername()[:2] == ("::1", port)
+
+
+def test_all_addresses_share_one_time_limit() -> None:
+    """None of them answers: a full backlog drops what comes."""
+    with socket.socket() as full, contextlib.ExitStack() as waiting:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        port = full.getsockname()[1]
+        for _ in range(8):
+            sock = waiting.enter_context(socket.socket())
+            sock.setblocking(False)
+            sock.connect_ex(("127.0.0.1", port))
+        names = waiting.enter_context(NameServer({"slow.okx.test": ["127.0.0.1", "127.0.0.1", "127.0.0.1"]}))
+        dialer = Dialer(Route(servers=(Chosen("127.0.0.1", names.port),)))
+        begun = time.monotonic()
+        with pytest.raises(DialFailed, match="timed out"):
+            dialer.connect("slow.okx.test", port, timeout=0.6)
+    assert time.monotonic() - begun < 20

@@ -282,7 +282,7 @@ def test_the_configuration_in_force_is_printed_and_nothing_is_recorded(tmp_path:
         ({"CRYPTOFEED_RECORD_REDUNDANCY": "many"}, 2, "CRYPTOFEED_RECORD_REDUNDANCY"),
         ({"CRYPTOFEED_STORE_FLUSH_INTERVAL": "soon"}, 2, "soon"),
         ({"CRYPTOFEED_OKX_REGION": "mars"}, 2, "global"),
-        ({"CRYPTOFEED_NETWORK_PROXY": "socks5h://127.0.0.1:9"}, 2, "network.proxy"),
+        ({"CRYPTOFEED_NETWORK_PROXY": "socks6://127.0.0.1:9"}, 2, "network.proxy"),
         ({"CRYPTOFEED_STORE_URL": "sqlite:////proc/none/market.db"}, 4, "/proc/none"),
         ({"CRYPTOFEED_STORE_URL": "mongodb://:0"}, 4, "mongodb"),
         ({"CRYPTOFEED_STORE_URL": "postgres://host/db"}, 2, "sqlite"),

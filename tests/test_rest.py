@@ -12,7 +12,7 @@ from cryptofeed_cli import __version__
 from cryptofeed_cli.clock import SECOND, SystemClock
 from cryptofeed_cli.errors import DialFailed, RequestFailed, UsageError
 from cryptofeed_cli.network import Dialer
-from cryptofeed_cli.rest import Rest
+from cryptofeed_cli.rest import Rest, get_from_any
 from tests.certificates import make_certificate
 from tests.okx_server import OkxServer
 
@@ -116,7 +116,7 @@ def test_https_is_verified(tmp_path: Path) -> None:
     with OkxServer(tls=context) as server:
         trusting, doubting = rest_at(server.rest_url, dialer=Dialer(ca_file=str(certificate))), rest_at(server.rest_url)
         assert trusting.get(TIME).status == 200
-        with pytest.raises(DialFailed, match="not trusted"):
+        with pytest.raises(DialFailed, match="self-signed"):
             doubting.get(TIME)
         trusting.close()
         doubting.close()
@@ -184,3 +184,28 @@ def test_closing_while_a_connection_is_made_ends_the_request_too() -> None:
 def test_an_address_that_is_none_is_refused_at_once() -> None:
     with pytest.raises(UsageError, match=r"'www\.okx\.com' is not a REST address"):
         rest_at("www.okx.com")
+
+
+@pytest.mark.parametrize("trouble", ["refuses connections", "answers 503", "answers 403"])
+def test_equal_interfaces_are_asked_in_turn_until_one_answers(trouble: str) -> None:
+    with OkxServer() as bad, OkxServer() as good:
+        if trouble == "refuses connections":
+            bad.refuse_connections()
+        else:
+            bad.answer_rest(TIME, int(trouble.split()[1]), b"no")
+        rests = [rest_at(bad.rest_url), rest_at(good.rest_url)]
+        assert get_from_any(rests, TIME).status == 200
+        good.answer_rest(TIME, 503, b"last")
+        assert get_from_any(rests, TIME).body == b"last"
+        for rest in rests:
+            rest.close()
+
+
+def test_an_answer_to_the_question_is_asked_of_nobody_else() -> None:
+    with OkxServer() as first, OkxServer() as second:
+        first.answer_rest(TIME, 429, b"slower")
+        rests = [rest_at(first.rest_url), rest_at(second.rest_url)]
+        assert get_from_any(rests, TIME).status == 429
+        assert "fetch" not in [seen.kind for seen in second.seen]
+        for rest in rests:
+            rest.close()

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cryptofeed_cli.cli.options import ConfigFile, Since, StoreUrl, Until, configure, parse_span
+from cryptofeed_cli.cli.options import ConfigFile, Interface, Proxy, Since, StoreUrl, Until, configure, parse_span
 from cryptofeed_cli.cli.signals import stop_on_signals
 from cryptofeed_cli.errors import Incomplete
 
@@ -21,13 +21,15 @@ def backfill(
     ] = None,
     since: Since = None,
     until: Until = None,
+    proxy: Proxy = None,
+    interface: Interface = None,
     store: StoreUrl = None,
     config: ConfigFile = None,
 ) -> None:
     """Fetch missed trades that can still be had; a recorder may run beside it."""
     stop = Event()
     stop_on_signals(stop)
-    settings = configure(ctx, config, {"store.url": store})
+    settings = configure(ctx, config, {"store.url": store, "network.proxy": proxy, "network.interface": interface})
     from contextlib import closing
 
     from cryptofeed_cli.assembly import build_feed, refuse_what_is_missing

@@ -15,12 +15,14 @@ from typer.core import TyperGroup
 from cryptofeed_cli import __version__
 from cryptofeed_cli.cli import backfill as refilling
 from cryptofeed_cli.cli import copy as copying
+from cryptofeed_cli.cli import doctor as examining
 from cryptofeed_cli.cli import prune as pruning
 from cryptofeed_cli.cli import query as querying
 from cryptofeed_cli.cli import record as recording
 from cryptofeed_cli.cli import simulate as simulating
 from cryptofeed_cli.cli import status as standing
 from cryptofeed_cli.cli.options import ConfigFile, Invocation
+from cryptofeed_cli.cli.title import hide_arguments
 from cryptofeed_cli.errors import CryptofeedError, UsageError
 from cryptofeed_cli.printable import escape, hide_secrets
 
@@ -64,10 +66,12 @@ app.command(epilog=refilling.EXAMPLE)(refilling.backfill)
 app.command(epilog=pruning.EXAMPLE)(pruning.prune)
 app.command(epilog=copying.EXAMPLE)(copying.copy)
 app.command(epilog=standing.EXAMPLE)(standing.status)
+app.command(epilog=examining.EXAMPLE)(examining.doctor)
 
 
 def main() -> None:
     """Run the command line and exit."""
+    hide_arguments(sys.argv)
     try:
         app(prog_name="cryptofeed")
     except KeyboardInterrupt:

@@ -78,9 +78,20 @@ Redundancy = Annotated[str | None, typer.Option("--redundancy", metavar="N", hel
 ShardOption = Annotated[
     str | None, typer.Option("--shard", metavar="K/N", help="Record only the K-th of N shares of the symbols.")
 ]
-Proxy = Annotated[str | None, typer.Option("--proxy", metavar="URL", help="Reach the exchange through this proxy.")]
+Proxy = Annotated[
+    str | None,
+    typer.Option(
+        "--proxy", metavar="URL", help="Reach the exchange only through it: http://, socks4://, socks5:// or socks5h://."
+    ),
+]
 Interface = Annotated[
-    str | None, typer.Option("--interface", metavar="NAME", help="Reach the exchange through this network interface.")
+    str | None,
+    typer.Option(
+        "--interface",
+        metavar="NAME|ADDRESS",
+        help="Reach the exchange only through this interface, such as wg0. "
+        "An ADDRESS sets no more than the source address and does not stop leaks.",
+    ),
 ]
 RecorderName = Annotated[str | None, typer.Option("--name", metavar="NAME", help="Names this recorder.")]
 Simulate = Annotated[
@@ -107,15 +118,23 @@ _FLAGS: Mapping[str, str] = {
 
 
 def configure(
-    ctx: typer.Context, config: Path | None, given: Mapping[str, object], *, environ: Mapping[str, str] = os.environ
+    ctx: typer.Context,
+    config: Path | None,
+    given: Mapping[str, object],
+    *,
+    environ: Mapping[str, str] = os.environ,
+    quietly: bool = False,
 ) -> Settings:
     """Load the configuration with a command's options on top, start the log, and log the warnings.
 
-    Args: ``config`` is the command's own ``--config``; ``given`` the options by dotted key, None where not given.
+    Args: ``config`` is the command's own ``--config``; ``given`` the options by dotted key, None where not given;
+    ``quietly``: the caller shows the warnings, and of the log only errors are to be heard.
     """
     before = ctx.obj if isinstance(ctx.obj, Invocation) else Invocation()
     settings = load(config or before.config, environ, flags(before, given))
     _start_log(settings)
+    if quietly:
+        logging.getLogger(logs.ROOT).setLevel("ERROR")
     for warning in settings.warnings:
         LOG.warning("%s", warning)
     return settings

@@ -10,6 +10,8 @@ import typer
 from cryptofeed_cli.cli.options import (
     Channels,
     ConfigFile,
+    Interface,
+    Proxy,
     RecorderName,
     Redundancy,
     ShardOption,
@@ -38,6 +40,8 @@ def record(
     shard: ShardOption = None,
     simulate: Simulate = None,
     simulate_after: SimulateAfter = None,
+    proxy: Proxy = None,
+    interface: Interface = None,
     dashboard: Annotated[
         bool | None, typer.Option("--dashboard/--plain", help="Live view, or log lines; a terminal decides.")
     ] = None,
@@ -55,6 +59,8 @@ def record(
         "record.channels": channels,
         "record.name": name,
         "record.redundancy": redundancy,
+        "network.proxy": proxy,
+        "network.interface": interface,
         "store.url": store,
         "failover.simulate": simulate,
         "failover.after": simulate_after,

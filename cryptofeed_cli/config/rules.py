@@ -207,6 +207,16 @@ class Url(Rule):
         return text
 
 
+class ProxyUrl(Url):
+    """The URL of a proxy."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "http", "socks4", "socks4a", "socks5", "socks5h", optional=True, example="socks5h://127.0.0.1:1080"
+        )
+        self.allowed += "; no https: what goes through http:// is TLS all the same"
+
+
 class List(Rule):
     """Several values, each of one rule, without repetition; one alone needs no brackets."""
 

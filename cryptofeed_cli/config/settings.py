@@ -13,7 +13,20 @@ from typing import Annotated, Any, NamedTuple, get_type_hints
 import msgspec
 
 from cryptofeed_cli.clock import HOUR, MILLISECOND, SECOND
-from cryptofeed_cli.config.rules import Choice, Duration, Flag, List, Rule, Share, Size, Step, Symbol, Url, Whole
+from cryptofeed_cli.config.rules import (
+    Choice,
+    Duration,
+    Flag,
+    List,
+    ProxyUrl,
+    Rule,
+    Share,
+    Size,
+    Step,
+    Symbol,
+    Url,
+    Whole,
+)
 from cryptofeed_cli.errors import ConfigurationError
 from cryptofeed_cli.printable import hide_secrets
 from cryptofeed_cli.types import CHANNELS
@@ -22,9 +35,7 @@ GIB = 1024**3
 
 _SOCKET_URLS = List(Url("wss", "ws", example="wss://ws.okx.com/ws/v5/public"), empty=True)
 _REST_URLS = List(Url("https", "http", example="https://www.okx.com"), empty=True)
-_PROXY = Url(
-    "http", "https", "socks4", "socks4a", "socks5", "socks5h", optional=True, example="socks5h://127.0.0.1:1080"
-)
+_NAME_SERVERS = List(Rule("must be the address of a name server such as 10.8.0.1 or 10.8.0.1:53"), empty=True)
 _STORE = Url(
     "sqlite", "mongodb", "mongodb+srv", optional=True, host=False,
     example="sqlite:///relative.db, sqlite:////absolute.db or mongodb://host/database",
@@ -71,9 +82,10 @@ class OkxTable(msgspec.Struct, frozen=True):
 class NetworkTable(msgspec.Struct, frozen=True):
     """The way to the exchange."""
 
-    proxy: Annotated[str | None, _PROXY] = None
+    proxy: Annotated[str | None, ProxyUrl()] = None
     interface: Annotated[str | None, Rule()] = None
-    dns: Annotated[str | None, Rule()] = None
+    dns: Annotated[tuple[str, ...], _NAME_SERVERS] = ()
+    """Asked in turn; empty: the system resolves names."""
     ca_file: Annotated[str | None, Rule()] = None
     connect_timeout: Annotated[int, Duration()] = 10 * SECOND
     retry_initial: Annotated[int, Duration()] = SECOND

@@ -317,6 +317,9 @@ class Exchange(Protocol):
     def parse_time(self, status: int, body: bytes) -> int:
         """Understand the answer to `time_path`, in milliseconds."""
 
+    def blocked(self, status: int, body: bytes) -> str | None:
+        """Return in words that an answer refuses us for where we are; None: it does not."""
+
     def maintenance_path(self) -> str:
         """Return the REST path to announced maintenances."""
 

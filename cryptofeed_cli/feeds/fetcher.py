@@ -15,7 +15,7 @@ from cryptofeed_cli.errors import DialFailed, RequestFailed
 from cryptofeed_cli.feeds.base import Answer, Died, Fetch
 from cryptofeed_cli.feeds.buffer import EventBuffer
 from cryptofeed_cli.network import explain
-from cryptofeed_cli.rest import Rest
+from cryptofeed_cli.rest import Rest, is_elsewhere
 
 MAX_WAITING = 1000
 MAX_WORKERS = 8
@@ -75,7 +75,7 @@ class Fetcher:
             while (action := self._waiting.get()) is not None and not self._closed.is_set():
                 if rests:
                     answer = self._ask(rests[turn % len(rests)], action)
-                    turn += answer.error is not None
+                    turn += answer.status is None or is_elsewhere(answer.status)
                 else:
                     answer = self._failure(action, "no REST address is configured")
                 self._events.put(answer, len(answer.body), self._closed.is_set)

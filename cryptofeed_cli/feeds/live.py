@@ -245,7 +245,7 @@ class _Connection:
         except DialFailed as exc:
             return None, str(exc)
         except _BROKEN as exc:
-            return None, _reason(exc)
+            return None, self._dialer.blame(_reason(exc))
         finally:
             self._stream = None
 

@@ -158,6 +158,10 @@ class Okx:
         """Understand the answer to `time_path`, in milliseconds."""
         return answers.server_time(self.name, status, body)
 
+    def blocked(self, status: int, body: bytes) -> str | None:
+        """Recognise an answer that refuses us for where we are."""
+        return answers.block(status, body)
+
     def maintenance_path(self) -> str:
         """Return the REST path to announced maintenances."""
         return "/api/v5/system/status"

@@ -6,6 +6,7 @@ trades, tickers and books are those of the WebSocket channels, so they are under
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Annotated
@@ -67,6 +68,8 @@ _RAW_BYTES = 256 << 10
 _ERROR_BYTES = 1000
 """No error is longer; what is need not be read to know that it is none."""
 _FINAL = {"50005", "50014", "51000", "51001"}  # endpoint gone, wrong parameters, no such instrument
+_NOT_HERE = {"50051", "50052"}  # compliance
+_PLACE = re.compile(r"(?i)\b(restricted (area|location|region|countr)|your (region|country|jurisdiction|location))")
 _named = msgspec.json.Decoder(_Named)
 _candle = msgspec.json.Decoder(list[str])
 _clock = msgspec.json.Decoder(_Clock, strict=False)
@@ -145,6 +148,21 @@ def server_time(exchange: str, status: int, body: bytes) -> int:
         return _clock.decode(_rows(exchange, status, body)[0]).ts
     except (msgspec.MsgspecError, IndexError) as exc:
         raise ProtocolError(exchange, f"not a time: {exc}", body) from exc
+
+
+def block(status: int, body: bytes) -> str | None:
+    """Return in words that an answer refuses us for where we are; None: it does not."""
+    try:
+        envelope = _envelope.decode(body)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        envelope = _Envelope("")
+    if envelope.code in _NOT_HERE or _PLACE.search(envelope.msg):
+        return f"refused for where we are (error {envelope.code}: {envelope.msg})"
+    if status == HTTPStatus.UNAVAILABLE_FOR_LEGAL_REASONS:
+        return "refused for legal reasons where we are (HTTP 451)"
+    if status == HTTPStatus.FORBIDDEN and not envelope.code:
+        return "refused by what stands before the exchange, probably for where we are (HTTP 403)"
+    return None
 
 
 def maintenances(exchange: str, status: int, body: bytes) -> list[Maintenance]:
