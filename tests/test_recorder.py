@@ -310,16 +310,21 @@ def test_a_refusal_of_everything_ends_it() -> None:
 # What is said and counted
 
 
-def test_every_note_is_logged_once_in_order_and_at_its_level(caplog: pytest.LogCaptureFixture) -> None:
-    class Heard(deque[Note]):
-        def append(self, note: Note) -> None:
-            heard.append((note.level.upper(), note.text))
-            super().append(note)
+def test_every_note_is_logged_once_in_order_and_at_its_level(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Heard(deque[Any]):
+        """The queues of a session, which tell of every note that they are given."""
+
+        def append(self, given: Any) -> None:
+            if isinstance(given, Note):
+                heard.append((given.level.upper(), given.text))
+            super().append(given)
 
     heard: list[tuple[str, str]] = []
     caplog.set_level("DEBUG", "cryptofeed_cli.recorder")
+    monkeypatch.setattr("cryptofeed_cli.session.deque", Heard)
     rig = Rig(channels=("trades", "tickers"))
-    rig.session.notes = Heard()
 
     def script() -> Script:
         yield rig.closed("connection refused")
