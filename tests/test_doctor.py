@@ -8,7 +8,7 @@ import shutil
 import ssl
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -19,11 +19,14 @@ from cryptofeed_cli.clock import SystemClock
 from cryptofeed_cli.config import load
 from cryptofeed_cli.doctor import NAMES, Check, Verdict, examine
 from cryptofeed_cli.exchanges.okx import Okx
+from cryptofeed_cli.stores.outbox import open_outbox
+from cryptofeed_cli.stores.places import places
 from tests.certificates import Authority
 from tests.okx_market import generate
 from tests.okx_server import SYMBOLS, OkxServer
 from tests.processes import environment, run
 from tests.proxies import MoodyProxy, RealProxy, say
+from tests.stores.records import trade
 
 TIME = "/api/v5/public/time"
 HTML = b"<html>Access denied</html>"
@@ -243,12 +246,23 @@ def test_a_full_disk_fails_and_a_fuller_one_warns(tmp_path: Path, monkeypatch: p
 
 
 def test_what_waits_in_the_outbox_is_told(tmp_path: Path) -> None:
-    (tmp_path / "host-market-1234.outbox").write_bytes(bytes(2 << 20))
+    with closing(open_outbox(places(tmp_path, "desk"), "tests", 1 << 30)) as outbox:
+        outbox.append([trade(1), trade(2)], recorded_at=1_795_003_200 * 10**9)
     with exchange() as server:
         checks = look(tmp_path, server)
 
     assert checks["outbox"].verdict is Verdict.WARN
-    assert checks["outbox"].detail.startswith(f"2.0 MiB in {tmp_path}, the oldest of it written ")
+    assert checks["outbox"].detail.startswith("2 records (")
+    assert f"in {tmp_path}/desk.outbox since 2026-11-18T12:00:00" in checks["outbox"].detail
+
+
+def test_an_outbox_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    (tmp_path / "desk.outbox").write_bytes(b"no database " * 1000)
+    with exchange() as server:
+        checks = look(tmp_path, server)
+
+    assert checks["outbox"].verdict is Verdict.WARN
+    assert checks["outbox"].detail.startswith(f"{tmp_path}/desk.outbox: ")
 
 
 def test_an_impossible_configuration_is_the_first_failure_and_the_last_check(tmp_path: Path) -> None:

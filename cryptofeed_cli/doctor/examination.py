@@ -73,7 +73,7 @@ def _look_outside(examination: Examination, settings: Settings, clock: Clock, op
     check("region", service.region, cure="check okx.region", needs=["route"])
     check("store", lambda: look_at_store(settings), cure="check store.url and that the server runs")
     check("free disk", lambda: look_at_disk(settings), cure="make room")
-    check("outbox", lambda: look_at_outbox(settings, clock.now()), cure="check the data directory")
+    check("outbox", lambda: look_at_outbox(settings), cure="check the data directory")
 
 
 def _topics(settings: Settings, exchange: Okx) -> dict[str, list[Topic]]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from cryptofeed_cli.clock import SECOND, format_duration
 from cryptofeed_cli.config import Settings
 from cryptofeed_cli.doctor.checks import Finding, Verdict
+from cryptofeed_cli.standing import read_outboxes
 from cryptofeed_cli.stores.probe import probe
 from cryptofeed_cli.stores.urls import scheme, sqlite_path
 
@@ -48,19 +48,15 @@ def look_at_disk(settings: Settings) -> Finding:
     return Finding("; ".join(told), verdict, cures.get(verdict))
 
 
-def look_at_outbox(settings: Settings, now: int) -> Finding:
+def look_at_outbox(settings: Settings) -> Finding:
     """Tell what waits on this disk for a store that did not answer."""
-    found = []
-    for path in settings.data_directory.glob("*.outbox*"):
-        try:
-            found.append(path.stat())
-        except OSError:
-            continue  # drained meanwhile
+    found = read_outboxes(settings.data_directory)
+    for one in found:
+        if one.problem is not None:
+            return Finding(f"{one.path}: {one.problem}", Verdict.WARN, "`cryptofeed record` saves what it can")
     if not found:
         return Finding(f"nothing waits in {settings.data_directory}")
-    size = sum(one.st_size for one in found)
-    age = max(0, now - min(one.st_mtime_ns for one in found)) // SECOND * SECOND
-    told = f"{_size(size)} in {settings.data_directory}, the oldest of it written {format_duration(age)} ago"
+    told = "; ".join(f"{one.records:,} records ({_size(one.bytes)}) in {one.path} since {one.since}" for one in found)
     return Finding(told, Verdict.WARN, "`cryptofeed record` brings it into the store as soon as that answers")
 
 
