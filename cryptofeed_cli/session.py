@@ -199,7 +199,7 @@ class Session:
         """
         self.halted = True
         for number in self._connections:
-            self._reach.opened(number)
+            self._reach.gone(number)
         self._carriers.drop()
         real = [one for one in refused if isinstance(one, MarketRecord) and one.source != "simulated"]
         for source, streams in self._streams.items():
@@ -357,6 +357,7 @@ class Session:
         if carried:
             then = "another one takes over" if retired else f"reconnecting in {wait}"
             self._say("warning", f"lost {name}: {event.reason}; {then}")
+            self._reach.lost(event.connection)
             misconduct = self._exchange.capabilities.misconduct.get(event.code or 0)
             fault: Fault = "us" if misconduct is not None else "network" if event.code is None else "venue"
             self._lose(connection, "disconnect", fault, event.reason, event)
@@ -364,7 +365,7 @@ class Session:
         elif not retired:
             self._reach.failed(event.connection, connection.endpoint, event.reason)
         if retired:
-            self._reach.opened(event.connection)
+            self._reach.gone(event.connection)
 
     def _behave(self, connection: Connection, misconduct: Misconduct | None, now: Moment) -> None:
         """Do otherwise the next time, where that can help."""
@@ -415,7 +416,7 @@ class Session:
             self._stepped(step, now)
         self._carriers.check(now)
         for number in self._carriers.prune():
-            self._reach.opened(number)
+            self._reach.gone(number)
         self._inquiries.check(now)  # before all else that asks: how long an answer takes is what it tells
         for streams in self._streams.values():
             for trades in streams.trades.values():

@@ -22,6 +22,7 @@ import asyncio, json, socket, sys
 hosts, resolve = json.loads(sys.argv.pop(1)), socket.getaddrinfo
 socket.getaddrinfo = lambda host, *rest, **options: resolve(hosts.get(host, host), *rest, **options)
 asyncio.set_event_loop(asyncio.new_event_loop())
+sys.modules["uvloop"] = None  # where it happens to be installed, the two do not get on
 from pproxy.server import main
 main()
 """

@@ -40,7 +40,7 @@ def test_recorders_that_fail_by_turns_miss_nothing_together(tmp_path: Path, mong
         assert [recording.stop() for recording in scene.recordings] == [0, 0]
         check_union(scene, mongo_url)
         with closing(open_store(mongo_url, writable=False)) as store:
-            status = gather(store, 0)
+            status = gather(store, 0, [], "")
         stored = {symbol: rows(mongo_url, "book_updates", symbol) for symbol in SYMBOLS}
         sequences = scene.sequences
 
