@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from operator import attrgetter, itemgetter
 from typing import Any
 
 import msgspec
 from bson import DatetimeMS, Int64
 
+from cryptofeed_cli.stores.base import Page
 from cryptofeed_cli.stores.layout import Layout
-from cryptofeed_cli.stores.mongo_schema import identity
+from cryptofeed_cli.stores.mongo_schema import identity, sort_fields
 from cryptofeed_cli.types import Encoding
 
 Document = dict[str, Any]
@@ -26,6 +27,8 @@ class Documents:
         self._hidden = tuple(name for name in layout.kind.record.__struct_fields__ if name not in layout.fields)
         self._build = layout.kind.record
         self.identity = identity(layout)
+        self.wanted = None if "_id" in sort_fields(layout) else {"_id": False}
+        """What a page needs of the documents, as a projection."""
         self._pick_from_document = itemgetter(*layout.fields)
         self.content = attrgetter(*(layout.content or layout.fields))
         """What two records of one key must agree in."""
@@ -44,6 +47,17 @@ class Documents:
             if document[name] is not None:
                 document[name] = encode(document[name])
         return document
+
+    def page(self, documents: Sequence[Document]) -> Page:
+        """Return the columns of documents."""
+        columns: Page = list(zip(*map(self._pick_from_document, documents), strict=True))
+        for place, decode in self._decoders:
+            column = columns[place]
+            columns[place] = (
+                [None if value is None else decode(value) for value in column] if None in column
+                else list(map(decode, column))
+            )  # fmt: skip
+        return columns + [[None] * len(documents)] * len(self._hidden)
 
     def record(self, document: Document) -> Any:
         """Return the record of a document."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import Any
 
 import msgspec
 
-from cryptofeed_cli.stores.base import Series
+from cryptofeed_cli.stores.base import Page, Series
 from cryptofeed_cli.stores.conflicts import digest
 from cryptofeed_cli.stores.layout import Layout
 from cryptofeed_cli.types import Encoding
@@ -22,7 +22,7 @@ class Table:
 
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
-        self._build = layout.kind.record
+        self._hidden = len(layout.kind.record.__struct_fields__) - len(layout.fields)
         market = layout.kind.market
         # A market record's exchange and symbol are kept once, as its series.
         fields = tuple(name for name in layout.fields if not (market and name in Series._fields))
@@ -59,13 +59,14 @@ class Table:
             row.append(digest(self._pick_content(record)))
         return row
 
-    def record(self, row: tuple[Any, ...], series: Series | None) -> Any:
-        """Return the record of a selected row."""
-        values = list(row[: self._width])
+    def page(self, rows: Sequence[tuple[Any, ...]], series: Series | None) -> Page:
+        """Return the columns of selected rows."""
+        columns: Page = list(zip(*rows, strict=True))[: self._width]
         for index, decode in self._decoders:
-            if values[index] is not None:
-                values[index] = decode(values[index])
-        return self._build(*values) if series is None else self._build(*values[:2], *series, *values[2:])
+            columns[index] = [None if value is None else decode(value) for value in columns[index]]
+        if series is not None:
+            columns[2:2] = [[name] * len(rows) for name in series]
+        return columns + [[None] * len(rows)] * self._hidden
 
     def position(self, row: tuple[Any, ...]) -> tuple[Any, ...]:
         """Return where a selected row stands in the order."""
