@@ -23,7 +23,7 @@ LAYERS = (
     ("feeds",),
     ("stores",),
     ("connections",),
-    ("backfill", "carriers", "coverage", "catalogue", "inquiries", "past", "resync", "steps", "streams", "symbols"),
+    ("backfill", "carriers", "coverage", "catalogue", "inquiries", "merging", "past", "resync", "steps", "streams", "symbols"),
     ("recovery", "watchdog"),
     ("session",),
     ("writer", "certificate", "queries", "refill", "status"),

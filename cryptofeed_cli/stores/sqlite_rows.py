@@ -61,7 +61,7 @@ class Table:
 
     def page(self, rows: Sequence[tuple[Any, ...]], series: Series | None) -> Page:
         """Return the columns of selected rows."""
-        columns: Page = list(zip(*rows, strict=True))[: self._width]
+        columns: Page = [*zip(*rows, strict=True)][: self._width]
         for index, decode in self._decoders:
             columns[index] = [None if value is None else decode(value) for value in columns[index]]
         if series is not None:
