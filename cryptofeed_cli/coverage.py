@@ -39,14 +39,14 @@ class Coverage(msgspec.Struct, frozen=True):
 def measure(runs: Iterable[Run], gaps: Iterable[Gap], symbol: str, channel: str) -> Coverage:
     """Measure one channel of one symbol. ``gaps`` are its own, the latest revision of each."""
     gaps = list(gaps)
-    spans = _union(
+    spans = union(
         (run.started_at // MILLISECOND, (run.ended_at or run.heartbeat_at) // MILLISECOND)
         for run in runs
-        if _carried(run, symbol, channel)
+        if carried(run, symbol, channel)
     )
     end = spans[-1][1] if spans else 0
-    verified = _subtract(spans, (_span(gap, end) for gap in gaps if gap.status not in PROVEN))
-    clean = _subtract(verified, (_span(gap, end) for gap in gaps if gap.status in PROVEN and gap.missing != 0))
+    verified = subtract(spans, (_span(gap, end) for gap in gaps if gap.status not in PROVEN))
+    clean = subtract(verified, (_span(gap, end) for gap in gaps if gap.status in PROVEN and gap.missing != 0))
     whole = end - spans[0][0] if spans else 0
     return Coverage(
         _percent(verified, whole),
@@ -58,7 +58,7 @@ def measure(runs: Iterable[Run], gaps: Iterable[Gap], symbol: str, channel: str)
     )
 
 
-def _carried(run: Run, symbol: str, channel: str) -> bool:
+def carried(run: Run, symbol: str, channel: str) -> bool:
     record = run.config.get("record", {})
     patterns, channels = record.get("symbols", ()), record.get("channels", ())
     return channel in channels and any(fnmatchcase(symbol, pattern) for pattern in patterns)
@@ -70,7 +70,7 @@ def _span(gap: Gap, end: int) -> Span:
     return (last if gap.start is None else gap.start), last
 
 
-def _union(spans: Iterable[Span]) -> list[Span]:
+def union(spans: Iterable[Span]) -> list[Span]:
     joined: list[Span] = []
     for start, end in sorted(spans):
         if joined and start <= joined[-1][1]:
@@ -80,9 +80,9 @@ def _union(spans: Iterable[Span]) -> list[Span]:
     return joined
 
 
-def _subtract(spans: list[Span], holes: Iterable[Span]) -> list[Span]:
+def subtract(spans: list[Span], holes: Iterable[Span]) -> list[Span]:
     left = spans
-    for low, high in _union(holes):
+    for low, high in union(holes):
         left = [
             part
             for start, end in left

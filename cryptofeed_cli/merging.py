@@ -121,7 +121,8 @@ def _places(kind: Kind, page: Page) -> list[tuple[Any, ...]]:
         # In an instant the chain says the order; numbers may fall.
         return list(zip(times, columns["symbol"], strict=True))
     numbers = [list(map(int, columns[name])) for name in rest]
-    return list(zip(times, columns["symbol"], *numbers, columns["received_at"], strict=True))
+    receipts = columns.get("received_at", times)
+    return list(zip(times, columns["symbol"], *numbers, receipts, strict=True))
 
 
 def _chained(updates: Iterator[BookUpdate], *, descending: bool) -> Iterator[BookUpdate]:

@@ -61,8 +61,8 @@ def run(store: Store, query: Query) -> Iterator[Any]:
 def pages(store: Store, query: Query) -> Iterator[Page]:
     """Yield the same as pages of columns."""
     if query.tail is None:
-        return _first(query.limit, _merged(store, query, descending=False))
-    last = list(_first(query.tail, _merged(store, query, descending=True)))
+        return first_of(query.limit, _merged(store, query, descending=False))
+    last = list(first_of(query.tail, _merged(store, query, descending=True)))
     return ([column[::-1] for column in page] for page in last[::-1])
 
 
@@ -160,7 +160,7 @@ def _selected(found: Iterable[Page], kind: Kind, name: str, wanted: Callable[[An
             yield page if all(chosen) else [list(compress(column, chosen)) for column in page]
 
 
-def _first(most: int | None, found: Iterator[Page]) -> Iterator[Page]:
+def first_of(most: int | None, found: Iterator[Page]) -> Iterator[Page]:
     """Yield the first ``most`` rows; None: all."""
     if most is None:
         yield from found

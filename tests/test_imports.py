@@ -23,16 +23,19 @@ LAYERS = (
     ("feeds",),
     ("stores",),
     ("connections",),
-    ("backfill", "carriers", "coverage", "catalogue", "inquiries", "merging", "past", "resync", "steps", "streams", "symbols"),
-    ("recovery", "watchdog"),
+    (
+        "backfill", "carriers", "coverage", "catalogue", "inquiries", "merging", "past", "resync", "steps", "streams",
+        "symbols",
+    ),
+    ("completeness", "recovery", "watchdog"),
     ("session",),
     ("writer", "certificate", "queries", "refill", "status"),
     ("recorder",),
     ("output", "dashboard"),
-    ("assembly",),
+    ("assembly", "derived"),
     ("cli",),
     ("__main__",),
-)
+)  # fmt: skip
 """A module imports from the layers above its own and from its own package; modules of one layer ignore each other."""
 
 HOMES = {
@@ -42,6 +45,8 @@ HOMES = {
     "platformdirs": ("config",),
     "pymongo": ("stores.mongo",),
     "requests": ("rest",),
+    "plotext": ("output.plot",),
+    "pyarrow": ("output.parquet",),
     "rich": ("output", "dashboard", "cli"),
     "socks": ("network",),
     "sqlite3": ("stores.",),

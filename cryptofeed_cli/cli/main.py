@@ -52,7 +52,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command(epilog=recording.EXAMPLE)(recording.record)
-app.command(epilog=querying.EXAMPLE)(querying.query)
+app.command(cls=querying.QueryCommand, epilog=querying.EXAMPLE)(querying.query)
 app.command(epilog=refilling.EXAMPLE)(refilling.backfill)
 app.command(epilog=standing.EXAMPLE)(standing.status)
 

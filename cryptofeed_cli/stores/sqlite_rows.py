@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import islice
 from operator import attrgetter
 from typing import Any
 
@@ -61,7 +62,7 @@ class Table:
 
     def page(self, rows: Sequence[tuple[Any, ...]], series: Series | None) -> Page:
         """Return the columns of selected rows."""
-        columns: Page = [*zip(*rows, strict=True)][: self._width]
+        columns: Page = [*islice(zip(*rows, strict=True), self._width)]
         for index, decode in self._decoders:
             columns[index] = [None if value is None else decode(value) for value in columns[index]]
         if series is not None:
