@@ -10,11 +10,11 @@ import msgspec
 
 from cryptofeed_cli.clock import MINUTE
 from cryptofeed_cli.completeness import Ledgers
-from cryptofeed_cli.derived.books import books
-from cryptofeed_cli.derived.candles import candles, check_interval
+from cryptofeed_cli.derived.books import books_at
+from cryptofeed_cli.derived.candles import check_interval, make_candles
 from cryptofeed_cli.derived.records import DERIVED, MADE_FROM
 from cryptofeed_cli.derived.spread import spreads
-from cryptofeed_cli.derived.stats import stats
+from cryptofeed_cli.derived.stats import measure
 from cryptofeed_cli.queries import Query, first_of, pages
 from cryptofeed_cli.stores.base import Page, Store
 
@@ -52,13 +52,13 @@ def derive(store: Store, query: Query, recipe: Recipe, ledgers: Ledgers) -> Iter
 def _made(store: Store, query: Query, recipe: Recipe, ledgers: Ledgers) -> Iterator[Page]:
     match recipe.name:
         case "candles":
-            return candles(store, query, ledgers, interval=recipe.interval, fill=recipe.fill)
+            return make_candles(store, query, ledgers, interval=recipe.interval, fill=recipe.fill)
         case "book":
-            return books(store, query, ledgers, at=recipe.at, depth=recipe.depth, group=recipe.group)
+            return books_at(store, query, ledgers, at=recipe.at, depth=recipe.depth, group=recipe.group)
         case "spread":
             return spreads(pages(store, query))
         case _:
-            return stats(store, query)
+            return measure(store, query)
 
 
 def _last(most: int, found: Iterator[Page]) -> Iterator[Page]:

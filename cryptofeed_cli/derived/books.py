@@ -20,7 +20,7 @@ _UPDATES = KINDS["book_updates"]
 WHOLE = ("snapshot", "checkpoint")
 
 
-def books(
+def books_at(
     store: Store, query: Query, ledgers: Ledgers, *, at: int | None, depth: int, group: Decimal | None
 ) -> Iterator[Page]:
     """Yield the book of every symbol at an instant, by symbol. ``at`` in ns; None: the newest recorded.

@@ -27,7 +27,7 @@ def check_interval(interval: int) -> None:
         raise UsageError(f"--interval {format_duration(interval)}: give whole seconds, from 1s to 1d")
 
 
-def candles(store: Store, query: Query, ledgers: Ledgers, *, interval: int, fill: bool) -> Iterator[Page]:
+def make_candles(store: Store, query: Query, ledgers: Ledgers, *, interval: int, fill: bool) -> Iterator[Page]:
     """Yield candles by time, then symbol. ``query`` is for trades, ``interval`` in nanoseconds.
 
     Intervals without a trade are absent. With ``fill`` those between a symbol's first and last candle are there: at

@@ -18,7 +18,7 @@ from cryptofeed_cli.types import CHANNELS
 _EXACT_BELOW = 1_000
 
 
-def stats(store: Store, query: Query) -> Iterator[Page]:
+def measure(store: Store, query: Query) -> Iterator[Page]:
     """Yield one record for every channel of every symbol, by symbol. Of ``query`` the kind does not count."""
     found = []
     for channel in CHANNELS:
