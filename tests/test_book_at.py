@@ -149,7 +149,7 @@ def test_inside_a_gap_the_book_is_refused_and_behind_it_known_again(store: Store
 
     assert book(store, NOON + 99, recording(gap))[0].sequence == 1
     for inside in (NOON + 100, NOON + 499):
-        with pytest.raises(Incomplete, match="^the book of BTC-USDT at .* is not known: inside a gap; "):
+        with pytest.raises(Incomplete, match=r"^the book of BTC-USDT at .* is not known: inside a gap; "):
             book(store, inside, recording(gap))
     assert book(store, NOON + 500, recording(gap))[0].sequence == 9
 

@@ -137,8 +137,8 @@ def test_candles_are_printed(query: Query) -> None:
         (["-o", "x.parquet.zst"], "-o x.parquet.zst: parquet is compressed within; leave out .zst"),
         (["-o", "no/x.csv"], "-o no/x.csv: the directory "),
         (["-o", "."], "-o .: its suffix names no format"),
-        (["-o", "/dev/null", "-f", "csv"], "-o /dev/null is not a file; name a file, or leave out -o"),
-        (["--force"], "--force is for -o FILE"),
+        (["-o", "/dev/null", "-f", "csv"], "-o /dev/null is not a file; name one, or redirect with >"),
+        (["--force"], "--force is for -o FILE and --plot FILE"),
         (["gaps", "--require-complete"], "--require-complete cannot judge gaps of these sources"),
         (["--source", "simulated", "--require-complete"], "--require-complete cannot judge trades of these sources"),
     ],
@@ -300,6 +300,36 @@ def test_a_book_inside_a_gap_is_exit_6(query: Query, recorded: str) -> None:
     assert done.stderr.startswith(b"cryptofeed: the book of BTC-USDT at 2026-11-18T12:00:00.025Z is not known: inside")
     assert (done.returncode, done.stdout) == (6, b"")
     assert len(rows(query("book", "-s", "ETH-USDT", "--at", str(NOON + 25)))) == 1
+
+
+@pytest.mark.parametrize("kind", ["candles", "spread", "book"])
+def test_a_plot_is_drawn_here_or_into_a_file(query: Query, tmp_path: Path, kind: str) -> None:
+    pytest.importorskip("plotext", reason="the extra `plot` is not installed")
+    asked = [kind, "-s", "BTC-USDT"]
+
+    here = query("--plot", *asked)
+    assert (here.stderr, here.returncode) == (b"", 0)
+    text = here.stdout.decode()
+    assert text.splitlines()[0].split()[0] == "BTC-USDT"
+    assert "\x1b" not in text
+    assert "┤" in text
+    assert query(*asked, "--plot", "p.txt").returncode == query(*asked, "--plot=p.html").returncode == 0
+    assert (tmp_path / "work" / "p.txt").read_text().split() == text.split()
+    assert (tmp_path / "work" / "p.html").read_text().startswith("<!doctype html>")
+    assert query(*asked, "--plot", "p.txt").stderr.startswith(b"cryptofeed: --plot p.txt exists;")
+
+
+def test_a_plot_of_nothing_or_of_too_much_is_refused(query: Query, recorded: str) -> None:
+    pytest.importorskip("plotext", reason="the extra `plot` is not installed")
+    with closing(open_store(recorded, writable=True)) as store:
+        store.write([trade(1, symbol=f"S{number}") for number in range(9)])
+
+    assert query("candles", "--plot").stderr == (
+        b"cryptofeed: --plot draws at most 6 symbols; choose some with -s\n"
+    )
+    assert query("candles", "-s", "NONE", "--plot").stderr == (
+        b"cryptofeed: --plot has nothing to draw: no candles there\n"
+    )
 
 
 def test_the_help_of_every_command_has_an_example(tmp_path: Path) -> None:

@@ -53,7 +53,8 @@ def test_the_spread_is_exact(store: Store) -> None:
 def test_a_ticker_with_one_side_has_no_spread_and_a_crossed_one_a_negative(store: Store) -> None:
     store.write([
         sample("tickers", timestamp=NOON, bid=None), sample("tickers", timestamp=NOON + 1, ask=None),
-        sample("tickers", timestamp=NOON + 2, bid="3", ask="1"), sample("tickers", timestamp=NOON + 3, bid="0", ask="0"),
+        sample("tickers", timestamp=NOON + 2, bid="3", ask="1"),
+        sample("tickers", timestamp=NOON + 3, bid="0", ask="0"),
     ])  # fmt: skip
 
     found = derived(store, "spread", "tickers")

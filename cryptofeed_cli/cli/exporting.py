@@ -23,6 +23,9 @@ from cryptofeed_cli.stores.base import Page, Store
 from cryptofeed_cli.symbols import is_pattern
 from cryptofeed_cli.types import CHANNELS, KINDS, Kind
 
+HERE = "-"
+"""A plot that goes to stdout."""
+
 
 class Question(msgspec.Struct, frozen=True):
     """What is asked of a store."""
@@ -60,7 +63,7 @@ class Wish(msgspec.Struct, frozen=True):
     count: bool = False
     complete: bool = False
     plot: str | None = None
-    """A file, or ``-``: here."""
+    """A file, or `HERE`."""
 
 
 def check(question: Question, wish: Wish) -> Fields:
@@ -77,8 +80,10 @@ def check(question: Question, wish: Wish) -> Fields:
         raise UsageError(f"{used[0]} and {used[1]} exclude each other; give one of them")
     if wish.plot is not None:
         check_plot_installed()
-    if wish.force and wish.output is None:
-        raise UsageError("--force is for -o FILE")
+        if wish.plot != HERE:
+            check_target(Path(wish.plot), force=wish.force, option="--plot")
+    if wish.force and wish.output is None and wish.plot in (None, HERE):
+        raise UsageError("--force is for -o FILE and --plot FILE")
     if wish.output is not None:
         form, _ = of_file(wish.output, wish.form)
         check_installed(form)
@@ -186,7 +191,8 @@ def _ends(store: Store, question: Question) -> tuple[int, int] | None:
 def _draw(question: Question, pages: Iterator[Page], plot: str, out: BinaryIO) -> None:
     from cryptofeed_cli.output.plot import draw, save
 
-    if plot == "-":
+    if plot == HERE:
         draw(question.name, question.kind, pages, out)
-    else:
-        save(question.name, question.kind, pages, Path(plot))
+        return
+    with whole_file(Path(plot)) as (stream, _):
+        save(question.name, question.kind, pages, stream, as_html=plot.lower().endswith((".html", ".htm")))

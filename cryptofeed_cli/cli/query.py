@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperCommand
 
 from cryptofeed_cli import derived
-from cryptofeed_cli.cli.exporting import Question, Wish, answer, check
+from cryptofeed_cli.cli.exporting import HERE, Question, Wish, answer, check
 from cryptofeed_cli.cli.options import (
     ConfigFile,
     Since,
@@ -40,8 +40,6 @@ cryptofeed query candles --interval 5m -s BTC-USDT-SWAP --since 1d -f table\n
 cryptofeed query book -s BTC-USDT-SWAP --at 2026-11-22T10:00:00Z --depth 5\n
 cryptofeed query trades --since 2026-11-21 --until 2026-11-22 --require-complete -o day.parquet
 """
-TERMINAL = "-"
-"""Where a plot goes that names no file."""
 _NAMES = (*KINDS, *derived.DERIVED)
 _FOR = {
     "interval": ("candles",), "fill": ("candles",), "at": ("book",), "depth": ("book",), "group": ("book",),
@@ -57,7 +55,7 @@ class QueryCommand(TyperCommand):
         """Name the terminal where no file follows."""
         following = [*args[1:], "-"]
         args = [
-            f"--plot={TERMINAL}" if arg == "--plot" and (after.startswith("-") or after in _NAMES) else arg
+            f"--plot={HERE}" if arg == "--plot" and (after.startswith("-") or after in _NAMES) else arg
             for arg, after in zip(args, following, strict=True)
         ]
         return super().parse_args(ctx, args)

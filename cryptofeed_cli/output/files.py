@@ -18,14 +18,14 @@ from cryptofeed_cli.output.formats import Compression
 _BUFFER = 1 << 18
 
 
-def check_target(path: Path, *, force: bool) -> None:
+def check_target(path: Path, *, force: bool, option: str = "-o") -> None:
     """Raise `UsageError` where ``path`` cannot be written: it is there already (and not ``force``), or no file."""
     if path.exists() and not path.is_file():
-        raise UsageError(f"-o {path} is not a file; name a file, or leave out -o and redirect with >")
+        raise UsageError(f"{option} {path} is not a file; name one, or redirect with >")
     if path.exists() and not force:
-        raise UsageError(f"-o {path} exists; name another file, or overwrite it with --force")
+        raise UsageError(f"{option} {path} exists; name another file, or overwrite it with --force")
     if not path.absolute().parent.is_dir():
-        raise UsageError(f"-o {path}: the directory {path.absolute().parent} does not exist; create it first")
+        raise UsageError(f"{option} {path}: the directory {path.absolute().parent} does not exist; create it first")
 
 
 class Hashed(io.RawIOBase):
@@ -65,7 +65,7 @@ def whole_file(path: Path, compression: Compression | None = None) -> Iterator[t
     try:
         file = part.open("xb")
     except OSError as exc:
-        raise UsageError(f"-o {path} cannot be written: {exc.strerror}") from exc
+        raise UsageError(f"{path} cannot be written: {exc.strerror}") from exc
     try:
         with file:
             hashed = Hashed(file)
