@@ -9,9 +9,9 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby, islice
+from itertools import chain, groupby, islice
 from operator import attrgetter, itemgetter
-from typing import Any
+from typing import Any, cast
 
 from cryptofeed_cli.stores.base import Page, page_of, records_of
 from cryptofeed_cli.types import BookUpdate, Kind
@@ -26,21 +26,25 @@ def merge(kind: Kind, streams: Sequence[Iterator[Page]], *, distinct: bool, desc
     What ties comes in the order of the streams. ``distinct``: they have one symbol each, and stand in its order, so
     that nothing but times needs comparing.
     """
+    if len(streams) == 1:
+        yield from streams[0]
+        return
     place = kind.record.__struct_fields__.index(kind.order[0])
     runs = [_Run(stream, place, descending=descending) for stream in (streams[::-1] if descending else streams)]
     while runs := [run for run in runs if run.has_more()]:
         if len(runs) == 1:
             yield from runs[0].rest()
             return
-        # What follows in a stream is not before the last that was read of it.
-        bound = min((run.times[-1] for run in runs if not run.ended), default=None)
+        bound = min((run.follows for run in runs if run.follows is not None), default=None)
         parts = [part for run in runs if (part := run.take_before(bound)) is not None]
-        if parts:
-            yield parts[0][1] if len(parts) == 1 else _sorted(kind, parts, distinct=distinct, descending=descending)
-            continue
-        for run in runs:
-            if run.times[-1] == bound:
-                run.read_on()
+        if len(parts) == 1:
+            yield parts[0][1]
+        elif parts:
+            yield _sorted(kind, parts, distinct=distinct, descending=descending)
+        else:  # pages end within one instant
+            for run in runs:
+                if run.follows == bound:
+                    run.read_on()
 
 
 def chained(pages: Iterable[Page], kind: Kind, *, descending: bool) -> Iterator[Page]:
@@ -51,60 +55,70 @@ def chained(pages: Iterable[Page], kind: Kind, *, descending: bool) -> Iterator[
 
 
 class _Run:
-    """What was read of one stream and not yet taken. ``times`` ascend, whatever the direction."""
+    """What was read of one stream and not yet taken: a page, and the one after it. Times ascend in any direction."""
 
     def __init__(self, stream: Iterator[Page], place: int, *, descending: bool) -> None:
         self._stream = stream
         self._place = place
-        self._sign = -1 if descending else 1
+        self._descending = descending
         self._page: Page = []
+        self._times: Sequence[int] = ()
         self._begin = 0
-        self.times: list[int] = []
-        self.ended = False
+        self._next = next(stream, None)
+
+    @property
+    def follows(self) -> int | None:
+        """The time of the first record that is not to be had yet; None: there is none."""
+        return None if self._next is None else self._signed([self._next[self._place][0]])[0]
 
     def has_more(self) -> bool:
         """Tell whether there is anything left, reading on where nothing is."""
-        if self._begin == len(self.times) and not self.ended:
+        if self._begin == len(self._times):
             self.read_on()
-        return self._begin < len(self.times)
+        return self._begin < len(self._times)
 
     def read_on(self) -> None:
         """Add a page to what is left."""
-        page = next(self._stream, None)
+        page = self._next
         if page is None:
-            self.ended = True
             return
-        sign = self._sign
-        # Absent times come first.
-        times = [-sign if time is None else sign * time for time in page[self._place]]
-        left = self._begin < len(self.times)
-        if left:
+        times = self._signed(page[self._place])
+        if self._begin < len(self._times):
+            times = [*self._times[self._begin :], *times]
             page = [[*old[self._begin :], *new] for old, new in zip(self._page, page, strict=True)]
-        self.times = self.times[self._begin :] + times if left else times
-        self._page, self._begin = page, 0
+        self._page, self._times, self._begin = page, times, 0
+        self._next = next(self._stream, None)
 
-    def take_before(self, bound: int | None) -> tuple[list[int], Page] | None:
+    def take_before(self, bound: int | None) -> tuple[Sequence[int], Page] | None:
         """Take what is before ``bound``, None: all of it; return None where there is nothing."""
         begin = self._begin
-        end = len(self.times) if bound is None else bisect_left(self.times, bound, begin)
+        end = len(self._times) if bound is None else bisect_left(self._times, bound, begin)
         if begin == end:
             return None
         self._begin = end
-        return self.times[begin:end], [column[begin:end] for column in self._page]
+        if begin == 0 and end == len(self._times):
+            return self._times, self._page
+        return self._times[begin:end], [column[begin:end] for column in self._page]
 
     def rest(self) -> Iterator[Page]:
         """Take everything to the end of the stream."""
-        _, page = self.take_before(None) or ([], [])
-        if page:
-            yield page
+        left = self.take_before(None)
+        if left is not None:
+            yield left[1]
+        if self._next is not None:
+            yield self._next
         yield from self._stream
 
+    def _signed(self, times: Sequence[int | None]) -> Sequence[int]:
+        known = [-1 if time is None else time for time in times] if None in times else cast("Sequence[int]", times)
+        return [-time for time in known] if self._descending else known
 
-def _sorted(kind: Kind, parts: list[tuple[list[int], Page]], *, distinct: bool, descending: bool) -> Page:
+
+def _sorted(kind: Kind, parts: list[tuple[Sequence[int], Page]], *, distinct: bool, descending: bool) -> Page:
     columns = zip(*(part for _, part in parts), strict=True)
-    page: Page = [[value for part in column for value in part] for column in columns]
+    page: Page = [list(chain.from_iterable(column)) for column in columns]
     if distinct:
-        times = [time for part, _ in parts for time in part]
+        times = list(chain.from_iterable(times for times, _ in parts))
         order = sorted(range(len(times)), key=times.__getitem__)
     else:
         places = _places(kind, page)

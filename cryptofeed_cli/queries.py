@@ -15,7 +15,7 @@ from cryptofeed_cli.stores.base import FIRST_PAGE, PAGE, Page, Series, Span, Sto
 from cryptofeed_cli.types import KINDS, BookUpdate, Kind, Source
 
 REAL: frozenset[Source] = frozenset({"live", "backfill"})
-HELD = 8 * PAGE
+HELD = PAGE
 """How many records of all series together are held at once, as far as the smallest pages allow."""
 
 

@@ -212,7 +212,7 @@ class Scanned(Store):
 
 
 @pytest.mark.parametrize("asked", [{"limit": 10}, {"tail": 10}])
-@pytest.mark.parametrize(("symbols", "most"), [((), 2 * FIRST_PAGE), (("A",), FIRST_PAGE)])
+@pytest.mark.parametrize(("symbols", "most"), [((), 10 * FIRST_PAGE), (("A",), 5 * FIRST_PAGE)])
 def test_hardly_anything_is_read_beyond_the_limit(asked: dict[str, int], symbols: tuple[str, ...], most: int) -> None:
     store = Scanned()
 

@@ -74,7 +74,7 @@ class SqliteStore(Store):
         table = self._tables[kind.name, simulated]
         with in_our_words(self.url):
             among = self._among(series)
-        position: tuple[Any, ...] | None = None
+        position: list[Any] | None = None
         size = page = 0
         while size == page:  # the last page is the one that is not full
             page = min(table.layout.page(page), most)
@@ -164,7 +164,7 @@ class SqliteStore(Store):
         self._connection.executemany(rejects.insert, rows)
 
 
-def _selected(table: Table, span: Span, position: tuple[Any, ...] | None, *, descending: bool) -> list[Clause]:
+def _selected(table: Table, span: Span, position: list[Any] | None, *, descending: bool) -> list[Clause]:
     """The conditions for the next page of a span, behind the position where the last one ended."""
     layout = table.layout
     low, high = bounds(layout.kind, span)
@@ -177,7 +177,7 @@ def _selected(table: Table, span: Span, position: tuple[Any, ...] | None, *, des
     if position is not None:
         # Takes the place of the bound it implies: SQLite starts a search at one bound only, and not at the better one.
         columns, marks = ", ".join(f'"{name}"' for name in layout.order), ", ".join("?" * len(position))
-        bound = (f"({columns}) {'<' if descending else '>'} ({marks})", list(position))
+        bound = (f"({columns}) {'<' if descending else '>'} ({marks})", position)
         after, before = (after, bound) if descending else (bound, before)
     overlap = (f'("{last}" IS NULL OR "{last}" >= ?)', [low]) if low is not None and layout.ranged_by_span else None
     return [clause for clause in (after, before, overlap) if clause is not None]
