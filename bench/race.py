@@ -34,8 +34,9 @@ class Size(NamedTuple):
     """How much room something takes."""
 
     name: str
-    bytes_each: float
+    taken: float
     limit: float
+    unit: str = "B"
 
 
 def race(

@@ -96,10 +96,15 @@ def chosen(store: Store, query: Query, *, simulated: bool) -> list[Series]:
     return [series for series in store.series(query.what, simulated=simulated) if means(series.symbol)]
 
 
+def is_pattern(symbol: str) -> bool:
+    """Tell whether a symbol stands for several: ``*`` is any text, ``?`` any character."""
+    return "*" in symbol or "?" in symbol
+
+
 def chooser(symbols: Iterable[str]) -> Callable[[str | None], bool]:
     """Return what tells whether a symbol is one of those named, or matches a pattern; none are named: all are."""
     named = frozenset(symbols)
-    patterns = [symbol.replace("[", "[[]") for symbol in named if "*" in symbol or "?" in symbol]
+    patterns = [symbol.replace("[", "[[]") for symbol in named if is_pattern(symbol)]
 
     def means(symbol: str | None) -> bool:
         if not named or symbol in named:

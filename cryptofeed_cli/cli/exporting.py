@@ -20,7 +20,6 @@ from cryptofeed_cli.output.formats import check_installed, check_plot_installed,
 from cryptofeed_cli.output.manifest import Export, draw_manifest, manifest_path, named
 from cryptofeed_cli.queries import REAL, Query
 from cryptofeed_cli.stores.base import Page, Store
-from cryptofeed_cli.symbols import is_pattern
 from cryptofeed_cli.types import CHANNELS, KINDS, Kind
 
 HERE = "-"
@@ -130,7 +129,7 @@ def _judge(store: Store, question: Question, known: Ledgers, now: int) -> list[C
     stored = queries.chosen(store, query, simulated=False)
     absent = [
         symbol for symbol in query.symbols
-        if not is_pattern(symbol) and symbol not in {series.symbol for series in stored}
+        if not queries.is_pattern(symbol) and symbol not in {series.symbol for series in stored}
     ]  # fmt: skip
     series = sorted([(one.symbol, one.exchange) for one in stored] + [(symbol, "") for symbol in absent])
     if not series:

@@ -146,12 +146,15 @@ class MongoStore(Store):
             while size == page:  # the last page is the one that is not full
                 page = min(layout.page(page), most)
                 with in_our_words(self.url):
-                    found = self._database[layout.name].find(passage.after(last), documents.wanted)
-                    chunk = list(found.sort(passage.sort).limit(page))
+                    chunk = self._find(layout, passage.after(last), passage.sort, page)
                 size = len(chunk)
                 if chunk:
                     yield documents.page(chunk)
-                    last = chunk[-1]
+                    last = documents.position(chunk[-1])
+
+    def _find(self, layout: Layout, wanted: Document, order: list[tuple[str, int]], most: int) -> list[Document]:
+        found = self._database[layout.name].find(wanted, self._documents[layout.kind.name, layout.simulated].row)
+        return list(found.sort(order).limit(most))
 
     def series(self, kind: Kind, *, simulated: bool = False) -> list[Series]:
         """Return the series of a market kind that have records, sorted."""
