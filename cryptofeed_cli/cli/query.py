@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from contextlib import closing
 from decimal import Decimal
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -38,7 +39,7 @@ EXAMPLE = """Examples:\n
 cryptofeed query trades -s 'BTC-*' --since 1h -o trades.csv.gz\n
 cryptofeed query candles --interval 5m -s BTC-USDT-SWAP --since 1d -f table\n
 cryptofeed query book -s BTC-USDT-SWAP --at 2026-11-22T10:00:00Z --depth 5\n
-cryptofeed query trades --since 2026-11-21 --until 2026-11-22 --require-complete -o day.parquet
+cryptofeed query trades --since 2026-11-21 --until 2026-11-22 -o day.parquet
 """
 _NAMES = (*KINDS, *derived.DERIVED)
 _FOR = {
@@ -53,10 +54,9 @@ class QueryCommand(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Name the terminal where no file follows."""
-        following = [*args[1:], "-"]
         args = [
             f"--plot={HERE}" if arg == "--plot" and (after.startswith("-") or after in _NAMES) else arg
-            for arg, after in zip(args, following, strict=True)
+            for arg, after in pairwise([*args, "-"])
         ]
         return super().parse_args(ctx, args)
 
