@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterable
 
-from bench import frames, mongodb, outbox, pruning, room, simulator, sqlite
+from bench import exports, frames, mongodb, outbox, pruning, room, simulator, sqlite
 from bench.machine import describe
 from bench.race import Figure, Rate, Size, Skipped
 
@@ -23,6 +23,9 @@ BENCHES: dict[str, Callable[[int, bool], _Outcome]] = {
     "room": lambda _rounds, quick: [*room.sizes(quick=quick)],
     "outbox": lambda rounds, quick: outbox.figures(rounds=rounds, quick=quick),
     "simulator": lambda rounds, quick: simulator.figures(rounds=rounds, quick=quick),
+    "export-sqlite": lambda rounds, quick: exports.sqlite_figures(rounds=min(rounds, 3), quick=quick),
+    "export-mongodb": lambda rounds, quick: exports.mongo_figures(rounds=min(rounds, 3), quick=quick),
+    "tail": lambda rounds, quick: exports.tail_figures(rounds=rounds, quick=quick),
 }
 
 
@@ -40,26 +43,27 @@ def main() -> None:
     for line in describe():
         print(line)
     print(f"{rounds} rounds, each side in turns; ratio: the median of the rounds' ratios, in brackets the extremes\n")
-    print(f"{'':24}{'ours':>19}{'peer or bare':>19}{'ratio':>8}{'':16}goal")
+    print(f"{'':28}{'ours':>19}{'peer or bare':>19}{'ratio':>8}{'':16}goal")
     for name in given.name or BENCHES:
         try:
             for outcome in BENCHES[name](rounds, given.quick):
                 print(_line(outcome), flush=True)
         except Skipped as exc:
-            print(f"{name:24}skipped: {exc}", flush=True)
+            print(f"{name:28}skipped: {exc}", flush=True)
 
 
 def _line(outcome: Figure | Size | Rate) -> str:
     if isinstance(outcome, Size):
-        limit = "" if outcome.limit is None else f"{'':42}<= {outcome.limit:g} B"
-        return f"{outcome.name:24}{outcome.bytes_each:16,.1f} B{limit}"
+        taken = f"{outcome.taken:,.1f} {outcome.unit}"
+        limit = "" if outcome.limit is None else f"{'':42}<= {outcome.limit:g} {outcome.unit}"
+        return f"{outcome.name:28}{taken:>19}{limit}"
     if isinstance(outcome, Rate):
         rate = f"{outcome.rate:,.0f} {outcome.unit}/s"
-        return f"{outcome.name:24}{rate:>19}{'':43}>= {outcome.goal:,.0f}"
+        return f"{outcome.name:28}{rate:>19}{'':42}>= {outcome.goal:,.0f}"
     ours, theirs = (f"{rate:,.0f} {outcome.unit}/s" for rate in (outcome.ours, outcome.theirs))
     extremes = f"({outcome.lowest:.2f}..{outcome.highest:.2f})"
     goal = "" if outcome.goal is None else f">= {outcome.goal:g}x"
-    return f"{outcome.name:24}{ours:>19}{theirs:>19}{outcome.ratio:7.2f}x  {extremes:14}{goal}".rstrip()
+    return f"{outcome.name:28}{ours:>19}{theirs:>19}{outcome.ratio:7.2f}x  {extremes:14}{goal}".rstrip()
 
 
 if __name__ == "__main__":

@@ -34,9 +34,10 @@ class Size(NamedTuple):
     """How much room something takes."""
 
     name: str
-    bytes_each: float
+    taken: float
     limit: float | None
     """None: it is what it is."""
+    unit: str = "B"
 
 
 class Rate(NamedTuple):

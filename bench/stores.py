@@ -85,7 +85,12 @@ def made_batches(number: int, count: int) -> list[list[Trade]]:
     """Return ``count`` batches that follow on those of every lower ``number``, no trade twice."""
     rng = random.Random(number)
     first = number * count * BATCH
-    return [[_trade(rng, first + batch * BATCH + place) for place in range(BATCH)] for batch in range(count)]
+    return [made_up(rng, first + batch * BATCH, BATCH) for batch in range(count)]
+
+
+def made_up(rng: random.Random, first: int, count: int) -> list[Trade]:
+    """Return ``count`` trades, beginning with number ``first``."""
+    return [_trade(rng, place) for place in range(first, first + count)]
 
 
 def _trade(rng: random.Random, place: int) -> Trade:

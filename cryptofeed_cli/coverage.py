@@ -45,11 +45,11 @@ def measure(runs: Iterable[Run], gaps: Iterable[Gap], symbol: str, channel: str)
     pruned = max((gap.end or 0 for gap in gaps if gap.kind == "pruned"), default=0)
     gaps = [gap for gap in gaps if gap.kind != "pruned" and (gap.end is None or gap.end > pruned)]
     runs = [run for run in runs if is_carried(run, symbol, channel)]
-    lived = _union(map(_lifetime, runs))
+    lived = union(map(_lifetime, runs))
     begin, end = (max(lived[0][0], pruned), lived[-1][1]) if lived else (0, 0)
     doubtful = [gap for gap in gaps if gap.status not in PROVEN]
-    verified = _subtract(_subscribed(runs, doubtful, end), [(0, pruned)])
-    clean = _subtract(verified, (_span(gap, end) for gap in gaps if gap.status in PROVEN and gap.missing != 0))
+    verified = subtract(_subscribed(runs, doubtful, end), [(0, pruned)])
+    clean = subtract(verified, (_span(gap, end) for gap in gaps if gap.status in PROVEN and gap.missing != 0))
     return Coverage(
         _percent(verified, end - begin),
         _percent(clean, end - begin),
@@ -73,7 +73,7 @@ def _subscribed(runs: Iterable[Run], doubtful: Iterable[Gap], end: int) -> list[
         name = names.get(gap.run_id)
         for one in holes if name is None or _concerns_all(gap) else (name,):
             holes[one].append(_span(gap, end))
-    return _union(part for name, spans in by_recorder.items() for part in _subtract(_union(spans), holes[name]))
+    return union(part for name, spans in by_recorder.items() for part in subtract(union(spans), holes[name]))
 
 
 def _concerns_all(gap: Gap) -> bool:
@@ -106,7 +106,8 @@ def _span(gap: Gap, end: int) -> Span:
     return (last if gap.start is None else gap.start), last
 
 
-def _union(spans: Iterable[Span]) -> list[Span]:
+def union(spans: Iterable[Span]) -> list[Span]:
+    """Return spans as one or several that are apart from each other, ascending; empty ones are left out."""
     joined: list[Span] = []
     for start, end in sorted(spans):
         if joined and start <= joined[-1][1]:
@@ -116,9 +117,10 @@ def _union(spans: Iterable[Span]) -> list[Span]:
     return joined
 
 
-def _subtract(spans: list[Span], holes: Iterable[Span]) -> list[Span]:
+def subtract(spans: list[Span], holes: Iterable[Span]) -> list[Span]:
+    """Return what of spans, ascending and apart from each other, is in none of the holes."""
     left = spans
-    for low, high in _union(holes):
+    for low, high in union(holes):
         left = [
             part
             for start, end in left

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import heapq
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
-from itertools import chain, groupby, islice
-from operator import attrgetter
+from collections.abc import Callable, Iterable, Iterator
+from fnmatch import fnmatchcase
+from itertools import compress
 from typing import Any
 
 import msgspec
 
 from cryptofeed_cli.errors import UsageError
-from cryptofeed_cli.stores.base import Series, Span, Store
+from cryptofeed_cli.merging import chained, merge
+from cryptofeed_cli.stores.base import FIRST_PAGE, PAGE, Page, Series, Span, Store, records_of
 from cryptofeed_cli.types import KINDS, BookUpdate, Kind, Source
 
 REAL: frozenset[Source] = frozenset({"live", "backfill"})
+HELD = PAGE
+"""How many records of all series together are held at once, as far as the smallest pages allow."""
 
 
 class Query(msgspec.Struct, frozen=True):
@@ -24,7 +25,7 @@ class Query(msgspec.Struct, frozen=True):
     kind: str
     """A name in `KINDS`."""
     symbols: tuple[str, ...] = ()
-    """Empty: all. Kinds without symbols take no notice."""
+    """Names, and patterns such as ``BTC-*``. Empty: all. Kinds without symbols take no notice."""
     span: Span = Span()
     sources: frozenset[Source] = REAL
     """Kinds without sources take no notice."""
@@ -51,12 +52,18 @@ class Query(msgspec.Struct, frozen=True):
 def run(store: Store, query: Query) -> Iterator[Any]:
     """Yield what a query asks for, ordered by time, symbol, trade id or sequence (numerically), then receipt.
 
-    Book updates of one instant follow the chain of their sequences. Nothing is read beyond the limit, and nothing
-    but a tail is held in memory.
+    Book updates of one instant follow the chain of their sequences. Hardly anything is read beyond the limit, and
+    nothing but a tail is held in memory.
     """
+    return records_of(query.what, pages(store, query))
+
+
+def pages(store: Store, query: Query) -> Iterator[Page]:
+    """Yield the same as pages of columns."""
     if query.tail is None:
-        return islice(_merged(store, query, descending=False), query.limit)
-    return iter(list(islice(_merged(store, query, descending=True), query.tail))[::-1])
+        return first_of(query.limit, _merged(store, query, descending=False))
+    last = list(first_of(query.tail, _merged(store, query, descending=True)))
+    return ([column[::-1] for column in page] for page in last[::-1])
 
 
 def count(store: Store, query: Query) -> int:
@@ -65,128 +72,104 @@ def count(store: Store, query: Query) -> int:
     if query.what.market and query.span == Span() and not 0 < len(query.sources & REAL) < len(REAL):
         found = sum(
             store.tally(query.what, series, simulated=simulated).count
-            for simulated in _twins(query)
-            for series in _series(store, query, simulated=simulated)
+            for simulated in twins(query)
+            for series in chosen(store, query, simulated=simulated)
         )
         return found if most is None else min(found, most)
-    return sum(1 for _ in islice(chain.from_iterable(_streams(store, query, descending=False)), most))
+    found = 0
+    for _, _, stream in _streams(store, query, descending=False):
+        for page in stream:
+            found += len(page[0])
+            if most is not None and found >= most:
+                return most
+    return found
 
 
-def _twins(query: Query) -> list[bool]:
-    """Which of the two tables of a market kind are wanted."""
+def twins(query: Query) -> list[bool]:
+    """Return which of the two tables of a market kind are wanted: the real one, the simulated one, or both."""
     return [simulated for simulated, sources in ((False, REAL), (True, {"simulated"})) if query.sources & sources]
 
 
-def _series(store: Store, query: Query, *, simulated: bool) -> list[Series]:
-    found = store.series(query.what, simulated=simulated)
-    return [series for series in found if not query.symbols or series.symbol in query.symbols]
+def chosen(store: Store, query: Query, *, simulated: bool) -> list[Series]:
+    """Return the series of a market kind that a query means, of one of its tables."""
+    means = chooser(query.symbols)
+    return [series for series in store.series(query.what, simulated=simulated) if means(series.symbol)]
 
 
-def _streams(store: Store, query: Query, *, descending: bool) -> list[Iterator[Any]]:
-    """One stream for every series, real before simulated."""
-    kind, span = query.what, query.span
+def is_pattern(symbol: str) -> bool:
+    """Tell whether a symbol stands for several: ``*`` is any text, ``?`` any character."""
+    return "*" in symbol or "?" in symbol
+
+
+def chooser(symbols: Iterable[str]) -> Callable[[str | None], bool]:
+    """Return what tells whether a symbol is one of those named, or matches a pattern; none are named: all are."""
+    named = frozenset(symbols)
+    patterns = [symbol.replace("[", "[[]") for symbol in named if is_pattern(symbol)]
+
+    def means(symbol: str | None) -> bool:
+        if not named or symbol in named:
+            return True
+        return symbol is not None and any(fnmatchcase(symbol, pattern) for pattern in patterns)
+
+    return means
+
+
+def of_series(
+    store: Store, query: Query, series: Series, *, simulated: bool, descending: bool = False, most: int = PAGE
+) -> Iterator[Page]:
+    """Yield the pages of one series, from the sources that are wanted; limit and tail do not count."""
+    kind = query.what
+    found = store.pages(kind, series, span=query.span, simulated=simulated, descending=descending, most=most)
+    if not simulated and not query.sources >= REAL:
+        found = _selected(found, kind, "source", query.sources.__contains__)
+    return chained(found, kind, descending=descending) if kind.record is BookUpdate else found
+
+
+def _streams(store: Store, query: Query, *, descending: bool) -> list[tuple[str, str, Iterator[Page]]]:
+    """Return symbol, exchange and stream of every series, in that order, real before simulated."""
+    kind = query.what
     if not kind.market:
-        records = store.scan(kind, span=span, descending=descending)
-        named = "symbol" in kind.record.__struct_fields__ and query.symbols
-        return [(record for record in records if record.symbol in query.symbols) if named else records]
+        found = store.pages(kind, span=query.span, descending=descending)
+        if "symbol" in kind.record.__struct_fields__ and query.symbols:
+            found = _selected(found, kind, "symbol", chooser(query.symbols))
+        return [("", "", found)]
     wanted = sorted(
         (series.symbol, series.exchange, simulated)
-        for simulated in _twins(query)
-        for series in _series(store, query, simulated=simulated)
+        for simulated in twins(query)
+        for series in chosen(store, query, simulated=simulated)
     )
+    most = max(min(PAGE, HELD // max(len(wanted), 1)), FIRST_PAGE)
     return [
-        _of_sources(
-            store.scan(kind, Series(exchange, symbol), span=span, simulated=simulated, descending=descending), query
+        (
+            symbol, exchange,
+            of_series(
+                store, query, Series(exchange, symbol), simulated=simulated, descending=descending, most=most
+            ),
         )
         for symbol, exchange, simulated in wanted
-    ]
+    ]  # fmt: skip
 
 
-def _of_sources(records: Iterator[Any], query: Query) -> Iterator[Any]:
-    if query.sources >= REAL or not query.sources & REAL:
-        return records
-    return (record for record in records if record.source in query.sources)
-
-
-def _merged(store: Store, query: Query, *, descending: bool) -> Iterator[Any]:
+def _merged(store: Store, query: Query, *, descending: bool) -> Iterator[Page]:
     streams = _streams(store, query, descending=descending)
-    if query.what.record is BookUpdate:
-        streams = [_chained(stream, descending=descending) for stream in streams]
-    if len(streams) == 1:
-        return streams[0]
-    if descending:
-        streams.reverse()  # what ties is taken in the order of the streams
-    return heapq.merge(*streams, key=_place(query.what), reverse=descending)
+    distinct = len({symbol for symbol, _, _ in streams}) == len(streams)
+    return merge(query.what, [stream for _, _, stream in streams], distinct=distinct, descending=descending)
 
 
-def _place(kind: Kind) -> Callable[[Any], tuple[Any, ...]]:
-    """Return what makes a record's place among the series."""
-    if kind.record is BookUpdate:
-        # Within an instant the chain says the order; numbers may fall.
-        return lambda record: (_time(record.timestamp), record.symbol)
-    first, *rest = kind.order
-    if "trade_id" in rest:
-        return lambda record: (_time(record.timestamp), record.symbol, int(record.trade_id), record.received_at)
-    return lambda record: (
-        _time(getattr(record, first)), record.symbol, *(getattr(record, name) for name in rest), record.received_at
-    )  # fmt: skip
+def _selected(found: Iterable[Page], kind: Kind, name: str, wanted: Callable[[Any], bool]) -> Iterator[Page]:
+    """Yield those rows whose field ``name`` is wanted."""
+    place = kind.record.__struct_fields__.index(name)
+    for page in found:
+        chosen = list(map(wanted, page[place]))
+        if any(chosen):
+            yield page if all(chosen) else [list(compress(column, chosen)) for column in page]
 
 
-def _time(value: int | None) -> int:
-    """Absent times come first."""
-    return -1 if value is None else value
-
-
-def _chained(updates: Iterator[BookUpdate], *, descending: bool) -> Iterator[BookUpdate]:
-    """Put the updates of each instant into the order of their chain."""
-    for _, instant in groupby(updates, key=attrgetter("timestamp")):
-        group = list(instant)
-        if len(group) > 1:
-            group = _in_chain(group[::-1])[::-1] if descending else _in_chain(group)
-        yield from group
-
-
-def _in_chain(instant: list[BookUpdate]) -> list[BookUpdate]:
-    """Order the updates of one instant, given by sequence: each one behind the one whose sequence it follows.
-
-    That is a walk over sequences which takes every update once (Hierholzer's): a reset may lead to a sequence that was
-    passed before. A whole book (snapshot, checkpoint) leads from its sequence to itself and is taken as soon as that is
-    reached. Chains that do not touch keep the order given.
-    """
-    leaving: defaultdict[_Node, list[BookUpdate]] = defaultdict(list)
-    surplus: Counter[_Node] = Counter()
-    taken_first = sorted(instant, key=lambda update: (update.prev_sequence is not None, update.action != "snapshot"))
-    for update in taken_first[::-1]:  # a walk takes the last one
-        leaving[_before(update)].append(update)
-        surplus[_before(update)] += 1
-        surplus[_after(update)] -= 1
-    begin = [_before(update) for update in instant if surplus[_before(update)] > 0]
-    circles = [_before(update) for update in sorted(instant, key=attrgetter("received_at"))]
-    return [update for node in begin + circles for update in _walk(node, leaving)]
-
-
-_Node = tuple[str | None, int | None, int]
-"""A sequence means something within one run of one source only."""
-
-
-def _before(update: BookUpdate) -> _Node:
-    sequence = update.sequence if update.prev_sequence is None else update.prev_sequence
-    return update.run_id, update.episode, sequence
-
-
-def _after(update: BookUpdate) -> _Node:
-    return update.run_id, update.episode, update.sequence
-
-
-def _walk(begin: _Node, leaving: dict[_Node, list[BookUpdate]]) -> list[BookUpdate]:
-    """Take all updates that can be reached, out of ``leaving``."""
-    path: list[BookUpdate] = []
-    backwards = []
-    while True:
-        onwards = leaving[_after(path[-1]) if path else begin]
-        if onwards:
-            path.append(onwards.pop())
-        elif path:
-            backwards.append(path.pop())
-        else:
-            return backwards[::-1]
+def first_of(most: int | None, found: Iterator[Page]) -> Iterator[Page]:
+    """Yield the first ``most`` rows; None: all."""
+    if most is None:
+        yield from found
+        return
+    while most > 0 and (page := next(found, None)) is not None:
+        yield page if len(page[0]) <= most else [column[:most] for column in page]
+        most -= len(page[0])

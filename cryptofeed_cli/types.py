@@ -7,6 +7,7 @@ Exchange times are integer milliseconds, our own times integer nanoseconds, both
 from __future__ import annotations
 
 from enum import StrEnum
+from functools import cache
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -225,8 +226,13 @@ class Kind(msgspec.Struct, frozen=True):
     @property
     def encodings(self) -> dict[str, Encoding]:
         """What every field holds, hidden ones included."""
-        hints = get_type_hints(self.record, include_extras=True)
-        return {name: _encoding(hints[name]) for name in self.record.__struct_fields__}
+        return _encodings_of(self.record)  # type: ignore[arg-type]  # classes can be hashed
+
+
+@cache
+def _encodings_of(record: type[Any]) -> dict[str, Encoding]:
+    hints = get_type_hints(record, include_extras=True)
+    return {name: _encoding(hint) for name, hint in hints.items()}
 
 
 def _encoding(hint: Any) -> Encoding:

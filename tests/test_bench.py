@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-RATE = r"[\d,]+ (?:frames|trades)/s"
+RATE = r"[\d,]+ (?:frames|trades|queries)/s"
 RACE = rf"{RATE} +{RATE} +\d+\.\d\dx  \(\d+\.\d\d\.\.\d+\.\d\d\)"
 
 
@@ -71,9 +71,22 @@ def test_the_simulator_is_measured_three_ways() -> None:
         assert re.search(rf"^simulator: {way} +[\d,]+ orders/s +>= 100,000$", printed, re.MULTILINE)
 
 
+def test_exports_are_raced_against_the_tools_of_the_databases() -> None:
+    printed = table("export-sqlite")
+
+    assert re.search(rf"^sqlite: CSV +{RACE} +>= 0\.4x$", printed, re.MULTILINE)
+    assert re.search(rf"^sqlite: CSV, same text +{RACE}$", printed, re.MULTILINE)
+    assert re.search(rf"^sqlite: JSON lines +{RACE} +>= 0\.4x$", printed, re.MULTILINE)
+    assert len(re.findall(r"^sqlite: memory, \w+ +[\d.]+ MiB +<= 150 MiB$", printed, re.MULTILINE)) == 3
+
+
+def test_a_tail_is_raced_against_that_of_a_small_store() -> None:
+    assert re.search(rf"^query --tail 5, 10 M trades +{RACE} +>= 0\.667x$", table("tail"), re.MULTILINE)
+
+
 def test_an_unknown_benchmark_is_refused_and_the_known_ones_named() -> None:
     done = bench("speed")
 
     assert done.returncode == 2
     names = "trades, tickers, books, sqlite, pruning, mongodb, room, outbox, simulator"
-    assert f"unknown name 'speed' (choose from {names})" in done.stderr
+    assert f"unknown name 'speed' (choose from {names}, export-sqlite, export-mongodb, tail)" in done.stderr

@@ -95,10 +95,10 @@ def test_help_is_printed_without_loading_what_commands_need(arguments: list[str]
         (
             ["query", "trade"],
             "unknown kind 'trade'; did you mean 'trades'? (kinds: trades, tickers, orderbooks, book_updates, "
-            "instruments, gaps, runs, rejects)",
+            "instruments, gaps, runs, rejects, candles, book, spread, stats)",
         ),
         (["query", "\x1b[2J"], "unknown kind '\\x1b[2J' (kinds: trades, tickers, orderbooks, book_updates, "
-         "instruments, gaps, runs, rejects)"),
+         "instruments, gaps, runs, rejects, candles, book, spread, stats)"),
         (["query", "--since", "2025-05-04T10:39:13"], "'2025-05-04T10:39:13' has no UTC offset; add Z, or +hh:mm"),
         (["query", "--since", "1h", "--until", "2h"], "--since 1h is not before --until 2h"),
         (["query", "-n", "1", "--tail", "1"], "--limit and --tail exclude each other; give one of them"),

@@ -25,10 +25,10 @@ LAYERS = (
     ("stores",),
     ("asking", "connections"),
     (
-        "backfill", "carriers", "coverage", "catalogue", "inquiries", "past", "reach", "resync", "steps", "streams",
-        "symbols",
+        "backfill", "carriers", "coverage", "catalogue", "inquiries", "merging", "past", "reach", "resync", "steps",
+        "streams", "symbols",
     ),
-    ("recovery", "watchdog"),
+    ("completeness", "recovery", "watchdog"),
     ("session",),
     ("parcels", "standing"),
     ("deliverer", "spooler"),
@@ -38,11 +38,11 @@ LAYERS = (
     ("failover",),
     ("recorder", "retention"),
     ("output", "dashboard"),
-    ("assembly",),
+    ("assembly", "derived"),
     ("doctor",),
     ("cli",),
     ("__main__",),
-)
+)  # fmt: skip
 """A module imports from the layers above its own and from its own package; modules of one layer ignore each other."""
 
 HOMES = {
@@ -53,6 +53,8 @@ HOMES = {
     "platformdirs": ("config",),
     "pymongo": ("stores.mongo",),
     "requests": ("rest",),
+    "plotext": ("output.plot",),
+    "pyarrow": ("output.parquet",),
     "rich": ("output", "dashboard", "cli"),
     "setproctitle": ("cli",),
     "socks": ("network",),

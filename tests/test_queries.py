@@ -15,7 +15,7 @@ from cryptofeed_cli.clock import MILLISECOND
 from cryptofeed_cli.errors import UsageError
 from cryptofeed_cli.queries import Query, count, run
 from cryptofeed_cli.stores import open_store
-from cryptofeed_cli.stores.base import Series, Span, Store
+from cryptofeed_cli.stores.base import FIRST_PAGE, Series, Span, Store
 from cryptofeed_cli.types import KINDS, BookUpdate, Kind, Source
 from tests.stores.records import NOON, SAMPLES, sample, trade, update
 
@@ -76,6 +76,25 @@ def test_only_the_symbols_asked_for_come_and_unknown_ones_are_empty(store: Store
 
     assert [found.symbol for found in answer(store, "trades", symbols=("C", "A", "NO-SUCH"))] == ["A", "C"]
     assert answer(store, "trades", symbols=("NO-SUCH",)) == []
+
+
+@pytest.mark.parametrize(
+    ("patterns", "expected"),
+    [
+        (("BTC-*",), ["BTC-USD", "BTC-USDT"]), (("*-USDT", "BTC-USD"), ["BTC-USD", "BTC-USDT", "ETH-USDT"]),
+        (("???-USD",), ["BTC-USD"]), (("[BE]*",), ["[BE]TC"]), (("btc-*",), []),
+        (("*",), ["BTC-USD", "BTC-USDT", "ETH-USDT", "[BE]TC"]),
+    ],
+)  # fmt: skip
+def test_patterns_mean_the_symbols_that_are_stored(
+    store: Store, patterns: tuple[str, ...], expected: list[str]
+) -> None:
+    symbols = ("BTC-USDT", "ETH-USDT", "BTC-USD", "[BE]TC")
+    store.write([trade(1, symbol=symbol) for symbol in symbols])
+    store.write([sample("gaps", symbol=symbol, gap_id=symbol) for symbol in symbols])
+
+    assert [found.symbol for found in answer(store, "trades", symbols=patterns)] == expected
+    assert sorted(found.symbol for found in answer(store, "gaps", symbols=patterns)) == expected
 
 
 def test_gaps_and_rejects_are_chosen_by_symbol_and_runs_take_no_notice(store: Store) -> None:
@@ -199,8 +218,8 @@ class Scanned(Store):
 
 
 @pytest.mark.parametrize("asked", [{"limit": 10}, {"tail": 10}])
-@pytest.mark.parametrize(("symbols", "most"), [((), 12), (("A",), 10)])
-def test_nothing_is_read_beyond_the_limit(asked: dict[str, int], symbols: tuple[str, ...], most: int) -> None:
+@pytest.mark.parametrize(("symbols", "most"), [((), 10 * FIRST_PAGE), (("A",), 5 * FIRST_PAGE)])
+def test_hardly_anything_is_read_beyond_the_limit(asked: dict[str, int], symbols: tuple[str, ...], most: int) -> None:
     store = Scanned()
 
     assert len(list(run(store, Query("trades", symbols=symbols, **asked)))) == 10  # type: ignore[arg-type]

@@ -61,7 +61,7 @@ app = typer.Typer(
 )
 app.command(epilog=recording.EXAMPLE)(recording.record)
 app.command(epilog=simulating.EXAMPLE)(simulating.simulate)
-app.command(epilog=querying.EXAMPLE)(querying.query)
+app.command(cls=querying.QueryCommand, epilog=querying.EXAMPLE)(querying.query)
 app.command(epilog=refilling.EXAMPLE)(refilling.backfill)
 app.command(epilog=pruning.EXAMPLE)(pruning.prune)
 app.command(epilog=copying.EXAMPLE)(copying.copy)

@@ -62,7 +62,7 @@ StoreUrl = Annotated[
 ]
 Symbols = Annotated[
     list[str] | None,
-    typer.Option("--symbol", "-s", metavar="SYMBOL", help="Only this symbol; may be repeated, or hold commas."),
+    typer.Option("--symbol", "-s", metavar="SYMBOL", help="Only this symbol or pattern (BTC-*); may be repeated."),
 ]
 Since = Annotated[
     str | None,

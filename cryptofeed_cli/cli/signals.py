@@ -1,4 +1,4 @@
-"""What Ctrl-C, SIGTERM and SIGHUP do to a long-running command: the first asks it to stop, the second ends it."""
+"""What Ctrl-C, SIGTERM and SIGHUP do to a command: ask it to stop and end it at the second one, or undo and leave."""
 
 from __future__ import annotations
 
@@ -23,6 +23,17 @@ def stop_on_signals(stop: Event) -> None:
         stop.set()
 
     for number in SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, handle)
+
+
+def leave_on_signals() -> None:
+    """Let SIGTERM and SIGHUP end the program the way Ctrl-C does: what is half done is undone."""
+
+    def handle(number: int, _frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, handle)
 

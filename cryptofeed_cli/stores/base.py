@@ -7,7 +7,9 @@ every record with source ``simulated`` there, whatever its caller meant.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, islice
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import msgspec
@@ -50,6 +52,24 @@ class Tally(msgspec.Struct, frozen=True):
     last: int | None
 
 
+Page = list[Sequence[Any]]
+"""Some records of one kind as columns: one for every field, in the order of the record. At least one record."""
+
+FIRST_PAGE = 64
+PAGE = 1024
+"""How many records a page holds at most."""
+
+
+def records_of(kind: Kind, pages: Iterable[Page]) -> Iterator[Any]:
+    """Yield the records of pages."""
+    return chain.from_iterable(map(kind.record, *page) for page in pages)
+
+
+def page_of(kind: Kind, records: Sequence[Any]) -> Page:
+    """Return records as a page."""
+    return [list(map(attrgetter(name), records)) for name in kind.record.__struct_fields__]
+
+
 class Store(ABC):
     """Records in, records out. Opened by `cryptofeed_cli.stores.open_store`; used by one thread at a time."""
 
@@ -85,6 +105,26 @@ class Store(ABC):
         span's two fields select by overlap, both ends included (an absent start or end is open). Any other record whose
         range field is None is yielded only when the span has no bound. Absent times come before all others.
         """
+
+    def pages(
+        self,
+        kind: Kind,
+        series: Series | None = None,
+        *,
+        span: Span = Span(),  # noqa: B008 - frozen
+        simulated: bool = False,
+        descending: bool = False,
+        most: int = PAGE,
+    ) -> Iterator[Page]:
+        """Yield what `scan` yields in pages, small ones first: whoever wants a few records does not read many.
+
+        Args: ``most`` is how many records a page holds at most. Stores override this where they can do it faster.
+        """
+        records = self.scan(kind, series, span=span, simulated=simulated, descending=descending)
+        size = FIRST_PAGE
+        while batch := list(islice(records, min(size, most))):
+            yield page_of(kind, batch)
+            size *= 4
 
     @abstractmethod
     def series(self, kind: Kind, *, simulated: bool = False) -> list[Series]:

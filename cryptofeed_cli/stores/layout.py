@@ -8,7 +8,7 @@ from types import NoneType
 from typing import Any, NamedTuple, get_args, get_type_hints
 
 from cryptofeed_cli.clock import MILLISECOND
-from cryptofeed_cli.stores.base import Span
+from cryptofeed_cli.stores.base import FIRST_PAGE, PAGE, Span
 from cryptofeed_cli.types import KINDS, Encoding, Kind, MarketRecord, Record
 
 RUN = ("run_id", "episode")
@@ -17,9 +17,7 @@ RUN = ("run_id", "episode")
 LARGEST = 2**63 - 1
 """The largest integer that either database holds."""
 
-_FIRST_PAGE = 64
 _LARGEST_PAGE = {"orderbooks": 128, "book_updates": 128}
-_USUAL_PAGE = 1024
 
 
 class Layout(NamedTuple):
@@ -56,7 +54,7 @@ class Layout(NamedTuple):
 
     def page(self, previous: int) -> int:
         """Return how many records to read at once after a page of ``previous``: little for who wants little."""
-        return min(max(previous * 4, _FIRST_PAGE), _LARGEST_PAGE.get(self.kind.name, _USUAL_PAGE))
+        return min(max(previous * 4, FIRST_PAGE), _LARGEST_PAGE.get(self.kind.name, PAGE))
 
 
 def layout(kind: Kind, *, simulated: bool = False) -> Layout:

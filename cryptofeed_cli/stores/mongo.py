@@ -17,7 +17,7 @@ from pymongo.uri_parser import parse_uri
 
 from cryptofeed_cli.clock import MILLISECOND
 from cryptofeed_cli.errors import StoreRefused, StoreTooNew, StoreUnreachable
-from cryptofeed_cli.stores.base import Series, Span, Store, Tally, Written
+from cryptofeed_cli.stores.base import PAGE, Page, Series, Span, Store, Tally, Written, records_of
 from cryptofeed_cli.stores.conflicts import Conflicts
 from cryptofeed_cli.stores.layout import Layout, grouped, layouts
 from cryptofeed_cli.stores.mongo_documents import Document, Documents
@@ -143,20 +143,35 @@ class MongoStore(Store):
         descending: bool = False,
     ) -> Iterator[Any]:
         """Yield the records of one series in the kind's order."""
+        return records_of(kind, self.pages(kind, series, span=span, simulated=simulated, descending=descending))
+
+    def pages(
+        self,
+        kind: Kind,
+        series: Series | None = None,
+        *,
+        span: Span = Span(),  # noqa: B008 - frozen
+        simulated: bool = False,
+        descending: bool = False,
+        most: int = PAGE,
+    ) -> Iterator[Page]:
+        """Yield the same in pages, each one query: the server forgets a cursor left alone for ten minutes."""
         layout, documents = self._layouts[kind.name, simulated], self._documents[kind.name, simulated]
         for passage in passages(layout, series, span, descending=descending):
             last: Document | None = None
             size = page = 0
             while size == page:  # the last page is the one that is not full
-                page = layout.page(page)
+                page = min(layout.page(page), most)
                 with in_our_words(self.url):
-                    # Whole pages: the server forgets a cursor that a slow reader leaves alone for ten minutes.
-                    found = self._database[layout.name].find(passage.after(last)).sort(passage.sort).limit(page)
-                    chunk = list(found)
-                for document in chunk:
-                    yield documents.record(document)
+                    chunk = self._find(layout, passage.after(last), passage.sort, page)
                 size = len(chunk)
-                last = chunk[-1] if chunk else None
+                if chunk:
+                    yield documents.page(chunk)
+                    last = documents.position(chunk[-1])
+
+    def _find(self, layout: Layout, wanted: Document, order: list[tuple[str, int]], most: int) -> list[Document]:
+        found = self._database[layout.name].find(wanted, self._documents[layout.kind.name, layout.simulated].row)
+        return list(found.sort(order).limit(most))
 
     def series(self, kind: Kind, *, simulated: bool = False) -> list[Series]:
         """Return the series of a market kind that have records, sorted."""

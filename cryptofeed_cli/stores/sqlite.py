@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cryptofeed_cli.errors import StoreBusy, StoreRefused
-from cryptofeed_cli.stores.base import Series, Span, Store, Tally, Written
+from cryptofeed_cli.stores.base import PAGE, Page, Series, Span, Store, Tally, Written, records_of
 from cryptofeed_cli.stores.conflicts import Conflicts
 from cryptofeed_cli.stores.layout import bounds, grouped, layouts
 from cryptofeed_cli.stores.locks import FileLock, Held
@@ -102,22 +102,35 @@ class SqliteStore(Store):
         descending: bool = False,
     ) -> Iterator[Any]:
         """Yield the records of one series in the kind's order."""
+        return records_of(kind, self.pages(kind, series, span=span, simulated=simulated, descending=descending))
+
+    def pages(
+        self,
+        kind: Kind,
+        series: Series | None = None,
+        *,
+        span: Span = Span(),  # noqa: B008 - frozen
+        simulated: bool = False,
+        descending: bool = False,
+        most: int = PAGE,
+    ) -> Iterator[Page]:
+        """Yield the same in pages, each read in a transaction of its own."""
         table = self._tables[kind.name, simulated]
         with in_our_words(self.url):
             among = self._among(series)
-        position: tuple[Any, ...] | None = None
+        position: list[Any] | None = None
         size = page = 0
         while size == page:  # the last page is the one that is not full
-            page = table.layout.page(page)
+            page = min(table.layout.page(page), most)
             clauses = [among, *_selected(table, span, position, descending=descending)]
             sql, values = table.select(clauses, descending=descending, limit=page)
             with in_our_words(self.url):
                 # Nothing stays open between pages: an open statement would keep the log from being truncated.
                 rows = self._connection.execute(sql, values).fetchall()
-            for row in rows:
-                yield table.record(row, series)
             size = len(rows)
-            position = table.position(rows[-1]) if rows else None
+            if rows:
+                yield table.page(rows, series)
+                position = table.position(rows[-1])
 
     def series(self, kind: Kind, *, simulated: bool = False) -> list[Series]:
         """Return the series of a market kind that have records, sorted."""
@@ -239,7 +252,7 @@ class SqliteStore(Store):
         return None
 
 
-def _selected(table: Table, span: Span, position: tuple[Any, ...] | None, *, descending: bool) -> list[Clause]:
+def _selected(table: Table, span: Span, position: list[Any] | None, *, descending: bool) -> list[Clause]:
     """The conditions for the next page of a span, behind the position where the last one ended."""
     layout = table.layout
     low, high = bounds(layout.kind, span)
@@ -252,7 +265,7 @@ def _selected(table: Table, span: Span, position: tuple[Any, ...] | None, *, des
     if position is not None:
         # Takes the place of the bound it implies: SQLite starts a search at one bound only, and not at the better one.
         columns, marks = ", ".join(f'"{name}"' for name in layout.order), ", ".join("?" * len(position))
-        bound = (f"({columns}) {'<' if descending else '>'} ({marks})", list(position))
+        bound = (f"({columns}) {'<' if descending else '>'} ({marks})", position)
         after, before = (after, bound) if descending else (bound, before)
     overlap = (f'("{last}" IS NULL OR "{last}" >= ?)', [low]) if low is not None and layout.ranged_by_span else None
     return [clause for clause in (after, before, overlap) if clause is not None]

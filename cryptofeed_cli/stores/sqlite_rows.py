@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import islice
 from operator import attrgetter
 from typing import Any
 
 import msgspec
 
-from cryptofeed_cli.stores.base import Series
+from cryptofeed_cli.stores.base import Page, Series
 from cryptofeed_cli.stores.conflicts import digest
 from cryptofeed_cli.stores.layout import Layout
 from cryptofeed_cli.types import Encoding
@@ -22,7 +23,7 @@ class Table:
 
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
-        self._build = layout.kind.record
+        self._hidden = len(layout.kind.record.__struct_fields__) - len(layout.fields)
         market = layout.kind.market
         # A market record's exchange and symbol are kept once, as its series.
         fields = tuple(name for name in layout.fields if not (market and name in Series._fields))
@@ -42,7 +43,13 @@ class Table:
             (index, decode) for index, name in enumerate(fields) if (decode := _decoder(layout, name)) is not None
         ]
         self._width = len(fields)
-        self._selected = ", ".join(_selected(layout, name) for name in fields)
+        selected = tuple(dict.fromkeys((*fields, *layout.order)))
+        self._selected = ", ".join(_selected(name) for name in selected)
+        self._trade_id = selected.index("trade_id") if "trade_id" in selected else -1
+        self._order = [selected.index(name) for name in layout.order]
+        self._absent_selected = [
+            (index, absent) for index, name in enumerate(fields) if (absent := _absent(layout, name)) is not None
+        ]
 
         self.insert = _insert(layout.name, self.columns, _on_conflict(layout, self.columns))
         self.find = f'SELECT {_listed(layout.content)} FROM "{layout.name}" WHERE {_equal(keys)}'  # noqa: S608
@@ -59,17 +66,21 @@ class Table:
             row.append(digest(self._pick_content(record)))
         return row
 
-    def record(self, row: tuple[Any, ...], series: Series | None) -> Any:
-        """Return the record of a selected row."""
-        values = list(row[: self._width])
+    def page(self, rows: Sequence[tuple[Any, ...]], series: Series | None) -> Page:
+        """Return the columns of selected rows."""
+        columns: Page = [*islice(zip(*rows, strict=True), self._width)]
+        for index, absent in self._absent_selected:
+            if absent in columns[index]:
+                columns[index] = [None if value == absent else value for value in columns[index]]
         for index, decode in self._decoders:
-            if values[index] is not None:
-                values[index] = decode(values[index])
-        return self._build(*values) if series is None else self._build(*values[:2], *series, *values[2:])
+            columns[index] = [None if value is None else decode(value) for value in columns[index]]
+        if series is not None:
+            columns[2:2] = [[name] * len(rows) for name in series]
+        return columns + [[None] * len(rows)] * self._hidden
 
-    def position(self, row: tuple[Any, ...]) -> tuple[Any, ...]:
+    def position(self, row: tuple[Any, ...]) -> list[Any]:
         """Return where a selected row stands in the order."""
-        return row[self._width :]
+        return [int(row[place]) if place == self._trade_id else row[place] for place in self._order]
 
     def key(self, row: list[Any]) -> list[Any]:
         """Return the parameters of ``find``."""
@@ -80,12 +91,11 @@ class Table:
         return tuple(row[index] for index in self._content)
 
     def select(self, clauses: list[Clause], *, descending: bool, limit: int) -> Clause:
-        """Return the query for one page of rows: ``fields``, then the columns of the order."""
+        """Return the query for one page of rows: their fields, and what else orders them."""
         direction = "DESC" if descending else "ASC"
         order = ", ".join(f'"{name}" {direction}' for name in self.layout.order)
         where, values = _joined(clauses)
-        columns = f"{self._selected}, {_listed(self.layout.order)}"
-        sql = f'SELECT {columns} FROM "{self.layout.name}" WHERE {where} ORDER BY {order} LIMIT ?'  # noqa: S608
+        sql = f'SELECT {self._selected} FROM "{self.layout.name}" WHERE {where} ORDER BY {order} LIMIT ?'  # noqa: S608
         return sql, [*values, limit]
 
     def place(self, clauses: list[Clause], ahead: int) -> Clause:
@@ -125,12 +135,9 @@ def _decoder(layout: Layout, name: str) -> Callable[[Any], Any] | None:
             return None
 
 
-def _selected(layout: Layout, name: str) -> str:
+def _selected(name: str) -> str:
     """The column as SQL gives it back. The column of a trade id made an integer of its digits by its affinity."""
-    if name == "trade_id":
-        return 'CAST("trade_id" AS TEXT)'
-    absent = _absent(layout, name)
-    return f'"{name}"' if absent is None else f"""NULLIF("{name}", {absent!r})"""
+    return 'CAST("trade_id" AS TEXT)' if name == "trade_id" else f'"{name}"'
 
 
 def _on_conflict(layout: Layout, columns: tuple[str, ...]) -> str:

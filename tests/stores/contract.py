@@ -13,7 +13,7 @@ import pytest
 from cryptofeed_cli.clock import HOUR, MILLISECOND, SECOND
 from cryptofeed_cli.stores.base import Series, Span, Store, Tally, Written
 from cryptofeed_cli.types import KIND_OF, KINDS, MarketRecord, Record
-from tests.stores.records import MARKET, NOON, SAMPLES, sample, trade, update
+from tests.stores.records import MARKET, NOON, SAMPLES, numbered, sample, trade, update
 
 BTC = Series("OKX", "BTC-USDT")
 TRADES = KINDS["trades"]
@@ -423,6 +423,37 @@ class StoreContract:
         store.write([odd])
 
         assert read_back(store, odd) == [odd]
+
+    @pytest.mark.parametrize("descending", [False, True])
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_pages_hold_what_a_scan_yields(self, store: Store, kind: str, descending: bool) -> None:
+        records = [numbered(kind, number) for number in range(200)]
+        store.write(records)
+        series = BTC if kind in MARKET else None
+
+        pages = list(store.pages(KINDS[kind], series, descending=descending, most=70))
+
+        assert [record for page in pages for record in map(KINDS[kind].record, *page)] == stored(
+            store, kind, descending=descending
+        )
+        assert sum(len(page[0]) for page in pages) == 200
+        assert max(len(column) for page in pages for column in page) <= 70
+
+    def test_pages_of_simulated_records_hold_their_run(self, store: Store) -> None:
+        simulated = trade(1, source="simulated", run_id="run-1", episode=7)
+        store.write([simulated])
+
+        (page,) = store.pages(TRADES, BTC, simulated=True)
+
+        assert list(map(TRADES.record, *page)) == [simulated]
+
+    def test_pages_of_nothing_are_none(self, store: Store) -> None:
+        assert list(store.pages(TRADES, BTC)) == []
+
+    def test_the_first_page_is_small(self, store: Store) -> None:
+        store.write([trade(number) for number in range(1000)])
+
+        assert len(next(store.pages(TRADES, BTC))[0]) < 100
 
     def test_closing_twice_does_nothing(self, store: Store) -> None:
         store.close()

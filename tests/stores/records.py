@@ -48,6 +48,20 @@ def sample(kind: str, **changes: Any) -> Any:
     return msgspec.structs.replace(SAMPLES[kind], **changes)
 
 
+def numbered(kind: str, number: int) -> Any:
+    """Return one of many records of a kind, each with a time and key of its own, absent values here and there."""
+    at = NOON + number // 3
+    own = {
+        "trades": {"trade_id": str(number), "rpi": (True, False, None)[number % 3]},
+        "tickers": {"last": str(number), "bid": None}, "orderbooks": {"sequence": number},
+        "book_updates": {"prev_sequence": number or None, "sequence": number + 1},
+        "instruments": {"received_at": NOON * MILLISECOND + number}, "gaps": {"gap_id": f"gap-{number}", "start": at},
+        "runs": {"run_id": f"run-{number}", "started_at": at * MILLISECOND},
+        "rejects": {"reject_id": f"reject-{number}", "received_at": at * MILLISECOND, "symbol": None},
+    }  # fmt: skip
+    return sample(kind, **({"timestamp": at} if kind in MARKET else {}), **own[kind])
+
+
 def trade(trade_id: int, timestamp: int | None = NOON, **changes: Any) -> Trade:
     """Return a trade."""
     made: Trade = sample("trades", trade_id=str(trade_id), timestamp=timestamp, **changes)

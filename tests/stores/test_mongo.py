@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -20,8 +21,9 @@ from cryptofeed_cli.clock import MILLISECOND
 from cryptofeed_cli.errors import StoreError, StoreRefused, StoreTooNew, StoreUnreachable, StoreUrlInvalid
 from cryptofeed_cli.stores import mongo, open_store
 from cryptofeed_cli.stores.base import Series, Span, Store, Written
-from cryptofeed_cli.stores.layout import layouts
+from cryptofeed_cli.stores.layout import Layout, layouts
 from cryptofeed_cli.stores.mongo import MongoStore
+from cryptofeed_cli.stores.mongo_documents import Document
 from cryptofeed_cli.stores.mongo_errors import in_our_words, translated
 from cryptofeed_cli.stores.mongo_filters import passages
 from cryptofeed_cli.stores.mongo_schema import META, VERSION, VERSION_ID, Update
@@ -60,6 +62,19 @@ def without_sort(old: Callable[..., Any]) -> Callable[..., Any]:
     return new
 
 
+class MockedStore(MongoStore):
+    """Makes of whole documents what the server makes of them: mongomock knows no expressions in a projection."""
+
+    def _find(self, layout: Layout, wanted: Document, order: list[tuple[str, int]], most: int) -> list[Document]:
+        def sent(value: Any) -> Any:
+            return str(int(value)) if isinstance(value, int | DatetimeMS) and not isinstance(value, bool) else value
+
+        projection = self._documents[layout.kind.name, layout.simulated].row
+        names = [re.findall(r"\$(\w+)", str(field))[-1] for field in projection["row"]]
+        found = self._database[layout.name].find(wanted).sort(order).limit(most)
+        return [{"row": [sent(document.get(name)) for name in names]} for document in found]
+
+
 class TestMongomock(StoreContract):
     """The shapes of writes and queries, where there is no server."""
 
@@ -74,7 +89,7 @@ class TestMongomock(StoreContract):
             old = getattr(BulkOperationBuilder, name)
             monkeypatch.setattr(BulkOperationBuilder, name, without_sort(old))
         database = mongomock.MongoClient().get_database("cryptofeed")
-        store = MongoStore("mongodb://mock", database, writable=True)
+        store = MockedStore("mongodb://mock", database, writable=True)
         store.prepare()
         for layout in layouts().values():
             database.create_collection(layout.name)  # it knows no compression
