@@ -35,7 +35,7 @@ from cryptofeed_cli.rest import Response, Rest, get_from_any
 from cryptofeed_cli.session import Session, SessionOptions
 from cryptofeed_cli.shards import WHOLE, Shard
 from cryptofeed_cli.standing import is_alive, write_standing
-from cryptofeed_cli.stores import identity, open_store, redact
+from cryptofeed_cli.stores import identity, open_store, redact, store_name
 from cryptofeed_cli.stores.base import Store
 from cryptofeed_cli.stores.outbox import Outbox
 from cryptofeed_cli.stores.places import places
@@ -91,7 +91,7 @@ def build_recorder(
         answering.write(ended_unseen(answering, run, is_alive))
         pasts = recall(answering, exchange.name, symbols, waited_since)
         answering.write(blind_no_more(answering, pasts))
-        others = living(answering, run)
+        others = living(answering, run, is_alive)
         for symbol, past in pasts.items():
             for channel in CHANNELS:
                 if any(is_carried(one, symbol, channel) for one in others):
@@ -301,7 +301,7 @@ def recorder_name(settings: Settings, shard: Shard = WHOLE) -> str:
     store_url = settings.store_url
     if settings.record.name:
         return settings.record.name
-    stem = re.sub(r"\W+", "-", store_url.rpartition("/")[2].partition("?")[0].removesuffix(".db")) or "store"
+    stem = re.sub(r"\W+", "-", store_name(store_url).removesuffix(".db")) or "store"
     part = "" if shard == WHOLE else f"-{shard.number}of{shard.count}"
     return f"{socket.gethostname()}-{stem}-{blake2b(identity(store_url).encode(), digest_size=3).hexdigest()}{part}"
 

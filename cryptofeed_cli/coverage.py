@@ -27,7 +27,7 @@ class Coverage(msgspec.Struct, frozen=True):
     """What can be said of one channel of one symbol."""
 
     verified: float | None
-    """Percent of the time from the first subscription to the last sign of life; rounded down; None: never recorded."""
+    """Percent of the time from the first record to the last sign of life; rounded down; None: never recorded."""
     clean: float | None
     missing: int
     """Records that were missed, as far as their number is known."""
@@ -39,16 +39,22 @@ class Coverage(msgspec.Struct, frozen=True):
     """Gaps of which nothing can be had any more, and that no other recorder covers."""
 
 
-def measure(runs: Iterable[Run], gaps: Iterable[Gap], symbol: str, channel: str) -> Coverage:
-    """Measure one channel of one symbol. ``gaps`` are its own, the latest revision of each."""
+def measure(
+    runs: Iterable[Run], gaps: Iterable[Gap], symbol: str, channel: str, first: int | None = None
+) -> Coverage:
+    """Measure one channel of one symbol. ``gaps`` are its own, the latest revision of each.
+
+    ``first`` is the exchange time of its first record: nothing is said of the time before. None: from the beginning of
+    the first run.
+    """
     gaps = list(gaps)
     pruned = max((gap.end or 0 for gap in gaps if gap.kind == "pruned"), default=0)
     gaps = [gap for gap in gaps if gap.kind != "pruned" and (gap.end is None or gap.end > pruned)]
     runs = [run for run in runs if is_carried(run, symbol, channel)]
     lived = union(map(_lifetime, runs))
-    begin, end = (max(lived[0][0], pruned), lived[-1][1]) if lived else (0, 0)
+    begin, end = (max(lived[0][0], pruned, first or 0), lived[-1][1]) if lived else (0, 0)
     doubtful = [gap for gap in gaps if gap.status not in PROVEN]
-    verified = subtract(_subscribed(runs, doubtful, end), [(0, pruned)])
+    verified = subtract(_subscribed(runs, doubtful, end), [(0, begin)])
     clean = subtract(verified, (_span(gap, end) for gap in gaps if gap.status in PROVEN and gap.missing != 0))
     return Coverage(
         _percent(verified, end - begin),
@@ -101,9 +107,10 @@ def is_carried(run: Run, symbol: str, channel: str) -> bool:
 
 
 def _span(gap: Gap, end: int) -> Span:
-    """When a gap was; one whose far side is not known lasts still."""
+    """When a gap was; one whose far side is not known lasts still. No gap is so short that it does not count."""
     last = end if gap.end is None else gap.end
-    return (last if gap.start is None else gap.start), last
+    start = last if gap.start is None else gap.start
+    return start, max(last, start + 1)
 
 
 def union(spans: Iterable[Span]) -> list[Span]:

@@ -141,12 +141,17 @@ class TradeIds:
 
 def ranges_of(numbers: Iterable[int]) -> list[tuple[int, int]]:
     """Return numbers, in any order, as ranges ``(first, last)``, ascending and apart from each other."""
+    return joined((number, number) for number in numbers)
+
+
+def joined(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return ranges, in any order, as the fewest that hold the same numbers, ascending."""
     found: list[tuple[int, int]] = []
-    for number in sorted(set(numbers)):
-        if found and number == found[-1][1] + 1:
-            found[-1] = (found[-1][0], number)
+    for first, last in sorted(ranges):
+        if found and first <= found[-1][1] + 1:
+            found[-1] = (found[-1][0], max(found[-1][1], last))
         else:
-            found.append((number, number))
+            found.append((first, last))
     return found
 
 

@@ -10,20 +10,25 @@ import queue
 import threading
 from collections.abc import Callable
 
-from cryptofeed_cli.clock import Clock
+from cryptofeed_cli.clock import SECOND, Clock
 from cryptofeed_cli.errors import StoreError
 from cryptofeed_cli.feeds.base import Action, Died, Event, Feed, LookedUp, Lookup
 from cryptofeed_cli.ids import missing_ranges
 from cryptofeed_cli.stores.base import Series, Store
 
+RESPITE = 10 * SECOND
+"""So long a store that did not answer is not asked again: each question would take until its time is over."""
 _THREAD = "lookups"
 
 
 class Lookups:
     """A feed that performs `Lookup` too. Used by one thread."""
 
-    def __init__(self, feed: Feed, open_store: Callable[[], Store], exchange: str, clock: Clock) -> None:
-        """``open_store`` opens the store to read it."""
+    def __init__(
+        self, feed: Feed, open_store: Callable[[], Store], exchange: str, clock: Clock, *, respite: int = RESPITE
+    ) -> None:
+        """``open_store`` opens the store to read it; one that did not answer is left alone for ``respite``."""
+        self._respite = respite
         self._feed, self._open, self._exchange, self._clock = feed, open_store, exchange, clock
         self._asked: queue.SimpleQueue[Lookup | None] = queue.SimpleQueue()
         """Bounded by whoever asks: a few questions are on their way at a time."""
@@ -54,13 +59,17 @@ class Lookups:
 
     def _run(self) -> None:
         store: Store | None = None
+        failed: int | None = None
         try:
             while (lookup := self._asked.get()) is not None:
+                missing = None
                 try:
-                    store = store or self._open()
-                    missing = self._missing(store, lookup)
+                    if failed is None or self._clock.monotonic() - failed >= self._respite:
+                        store = store or self._open()
+                        missing = self._missing(store, lookup)
+                        failed = None
                 except StoreError:  # the recorder's own writes meet the same, and tell of it
-                    missing = None
+                    failed = self._clock.monotonic()
                     if store is not None:
                         store.close()
                         store = None

@@ -42,11 +42,13 @@ class Past(msgspec.Struct):
 
 
     def leave(self, channel: str) -> None:
-        """Another recorder is at a channel: nothing is missing since it wrote last, and its gaps are its business."""
-        self.last_times.pop(channel, None)
-        self.outages.pop(channel, None)
-        if channel == "trades":
-            self.last_trade, self.holes, self.unnamed = None, [], []
+        """Another recorder is at a channel: nothing was missed since it wrote last, and its gaps are its business.
+
+        Not of trades, whose ids tell what was missed, whoever was there.
+        """
+        if channel != "trades":
+            self.last_times.pop(channel, None)
+            self.outages.pop(channel, None)
 
 
 PAST_UNKNOWN = "past_unknown"
@@ -144,13 +146,12 @@ def _past(store: Store, series: Series) -> Past:
     return past
 
 
-def living(store: Store, run: Run) -> list[Run]:
-    """Return the other runs that go on at this moment."""
-    now = store.now()
+def living(store: Store, run: Run, alive: Callable[[int], bool]) -> list[Run]:
+    """Return the other runs of this machine that go on for sure: of others only the past is known."""
     return [
         other
         for other in store.scan(KINDS["runs"])
-        if other.state == "running" and other.run_id != run.run_id and now - other.heartbeat_at <= DEAD_AFTER
+        if other.state == "running" and other.run_id != run.run_id and other.host == run.host and alive(other.pid)
     ]
 
 
@@ -165,8 +166,9 @@ def ended_unseen(store: Store, run: Run, alive: Callable[[int], bool]) -> list[R
     def is_over(other: Run) -> bool:
         if other.state != "running" or other.run_id == run.run_id:
             return False
-        here = other.host == run.host
-        return now - other.heartbeat_at > DEAD_AFTER or (here and (other.name == run.name or not alive(other.pid)))
+        if other.host == run.host:  # its signs of life may wait behind its data
+            return other.name == run.name or not alive(other.pid)
+        return now - other.heartbeat_at > DEAD_AFTER
 
     return [
         msgspec.structs.replace(other, state="failed", ended_at=other.heartbeat_at)

@@ -165,7 +165,7 @@ class Recorder:
         if now - self._ticked >= TICK:
             self._ticked = now
             self._tick(now)
-        if self._failover is not None:
+        if self._failover is not None and not self._session.halted and not self._behind:
             self._failover.turn(self._session, Tick(self._clock.now(), now))
         while self._session.actions:
             self._feed.perform(self._session.actions.popleft())
@@ -198,6 +198,8 @@ class Recorder:
             with suppress(Empty):
                 self._session.learn(self._pasts.get_nowait(), Tick(self._clock.now(), now))
                 self._pasts = None
+        if now - self._beaten >= HEARTBEAT and not self._session.halted:
+            self._flush()  # a sign of life may say that nothing is unnamed any more: the names go first
         if now - self._beaten >= HEARTBEAT and (
             self._session.halted or self._writer.submit([self._beat("running")], 0)
         ):
@@ -215,6 +217,8 @@ class Recorder:
         self._behind = False
         LOG.error("nothing can be made durable (%s): the recording halts until something can", reason)
         moment = Tick(self._clock.now(), now)
+        if self._failover is not None:
+            self._failover.finish(moment)
         self._session.halt(reason, refused, self._writer.durable, moment)
         self._kept = _irreplaceable([*refused, *self._records])
         self._records.clear()

@@ -76,7 +76,8 @@ class Recovery:
         """Take an answer of the store's; where it has none, everything is missing."""
         symbol, first, last = self._asked.pop(found.request_id)
         missing = [(first, last)] if found.missing is None else found.missing
-        self._streams.trades[symbol].looked_up(first, last, missing, found)
+        if (stream := self._streams.trade_stream(symbol)) is not None:
+            stream.looked_up(first, last, missing, found)
 
     def check(self, now: Moment) -> None:
         """Ask for what is due: holes, and what was missed of symbols that are subscribed again and say nothing."""
@@ -94,10 +95,13 @@ class Recovery:
         return self._backfill.answer(answer)
 
     def _recover(self, symbol: str, trades: list[Trade], now: Moment) -> None:
-        self._streams.trades[symbol].recover(trades, now)
+        if (stream := self._streams.trade_stream(symbol)) is not None:
+            stream.recover(trades, now)
 
     def _lack(self, symbol: str, first: int, last: int, now: Moment) -> None:
-        self._streams.trades[symbol].lack(first, last, now)
+        if (stream := self._streams.trade_stream(symbol)) is not None:
+            stream.lack(first, last, now)
 
     def _catch_up(self, symbol: str, newest: list[Trade], now: Moment) -> None:
-        self._streams.trades[symbol].catch_up(newest, now)
+        if (stream := self._streams.trades.get(symbol)) is not None:
+            stream.catch_up(newest, now)

@@ -261,7 +261,9 @@ class Session:
     @property
     def all_refused(self) -> bool:
         """Whether no topic is left that could bring anything."""
-        return bool(self.refused) and not any(connection.topics for connection in self._connections.values())
+        if self.halted or not self.refused:
+            return False
+        return not any(connection.topics for connection in self._connections.values())
 
     def _listed(self, instruments: list[Instrument], now: Moment) -> None:
         """Let new listings join and delisted symbols leave."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from pathlib import Path
 
 import msgspec
@@ -11,6 +12,9 @@ from cryptofeed_cli.clock import format_nanoseconds
 from cryptofeed_cli.errors import StoreError
 from cryptofeed_cli.stores.outbox import inspect
 from cryptofeed_cli.stores.places import STATUS, outboxes
+from cryptofeed_cli.types import Run
+
+STOPPED, FAILED, DEAD = "STOPPED", "FAILED", "DEAD"
 
 
 class Standing(msgspec.Struct, frozen=True):
@@ -21,7 +25,7 @@ class Standing(msgspec.Struct, frozen=True):
     host: str
     pid: int
     state: str
-    """As the live view has it, or ``STOPPED`` or ``FAILED``."""
+    """As the live view has it, or ``STOPPED`` or ``FAILED``; read back: ``DEAD`` where its process is gone."""
     store: str
     """Never with a password in it."""
     store_away: str | None
@@ -61,9 +65,11 @@ def read_standings(directory: Path) -> list[Standing]:
     found = []
     for path in sorted(directory.glob(f"*{STATUS}")):
         try:
-            found.append(msgspec.json.decode(path.read_bytes(), type=Standing))
+            one = msgspec.json.decode(path.read_bytes(), type=Standing)
         except (OSError, msgspec.DecodeError):
             continue
+        over = one.state in (STOPPED, FAILED) or is_alive(one.pid)
+        found.append(one if over else msgspec.structs.replace(one, state=DEAD))
     return found
 
 
@@ -80,6 +86,11 @@ def read_outboxes(directory: Path) -> list[OutboxStatus]:
             since = format_nanoseconds(backlog.since)
             found.append(OutboxStatus(str(path), backlog.store, backlog.records, backlog.bytes, since))
     return found
+
+
+def is_here(run: Run) -> bool:
+    """Tell whether a run is a process of this machine that goes on."""
+    return run.host == socket.gethostname() and is_alive(run.pid)
 
 
 def is_alive(pid: int) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -12,7 +12,7 @@ from cryptofeed_cli.clock import MILLISECOND, MINUTE, format_milliseconds, forma
 from cryptofeed_cli.coverage import Coverage, measure
 from cryptofeed_cli.past import DEAD_AFTER
 from cryptofeed_cli.standing import OutboxStatus, Standing
-from cryptofeed_cli.stores.base import Series, Store
+from cryptofeed_cli.stores.base import Series, Span, Store
 from cryptofeed_cli.stores.conflicts import REASON as CONFLICT
 from cryptofeed_cli.types import CHANNELS, KINDS, Encoding, Gap, Kind, Run
 
@@ -88,11 +88,20 @@ class Unanswered(msgspec.Struct, frozen=True):
     healthy: bool = False
 
 
-def gather(store: Store, now: int, outboxes: list[OutboxStatus], ours: str) -> Status:
-    """Read the status off the store. ``now`` is the store's clock in nanoseconds; ``ours`` is the store's identity."""
+def gather(
+    store: Store,
+    now: int,
+    outboxes: list[OutboxStatus],
+    ours: str,
+    is_here: Callable[[Run], bool] = lambda _: False,
+) -> Status:
+    """Read the status off the store. ``now`` is the store's clock in nanoseconds; ``ours`` is the store's identity.
+
+    ``is_here`` tells whether a run is a process of this machine that goes on: its signs of life may wait behind data.
+    """
     runs = list(store.scan(KINDS["runs"]))
-    latest = {run.name: run for run in runs}
-    recorders = [_recorder(run, now) for run in latest.values()]
+    latest = {(run.name, run.host): run for run in runs}
+    recorders = [_recorder(run, now, alive=is_here(run)) for run in latest.values()]
     rejects = Counter(reject.reason for reject in store.scan(KINDS["rejects"]))
     reasons = [*_troubles(recorders), *_contradictions(rejects), *_delays(outboxes, ours, now)]
     return Status(
@@ -116,11 +125,16 @@ def _continuity(store: Store, runs: list[Run], gaps: list[Gap]) -> list[Continui
     for gap in gaps:
         by_series.setdefault((gap.channel, Series(gap.exchange, gap.symbol)), []).append(gap)
     found = [
-        Continuity(series.exchange, series.symbol, channel, measure(runs, own, series.symbol, channel))
+        Continuity(*series, channel, measure(runs, own, series.symbol, channel, _first(store, channel, series)))
         for (channel, series), own in by_series.items()
     ]
     known = [one for one in found if one.coverage.verified is not None]
     return sorted(known, key=lambda one: (one.exchange, one.symbol))
+
+
+def _first(store: Store, channel: str, series: Series) -> int | None:
+    record = next(store.scan(KINDS[channel], series, span=Span(since=0)), None)
+    return None if record is None else int(record.timestamp)
 
 
 def _troubles(recorders: list[RecorderStatus]) -> Iterator[str]:
@@ -146,8 +160,9 @@ def _delays(outboxes: list[OutboxStatus], ours: str, now: int) -> Iterator[str]:
             yield f"{one.records:,} records wait in the outbox {one.path} since {one.since}"
 
 
-def _recorder(run: Run, now: int) -> RecorderStatus:
-    state = "dead" if run.state == "running" and now - run.heartbeat_at > DEAD_AFTER else run.state
+def _recorder(run: Run, now: int, *, alive: bool) -> RecorderStatus:
+    silent = run.state == "running" and now - run.heartbeat_at > DEAD_AFTER
+    state = "dead" if silent and not alive else run.state
     return RecorderStatus(
         run.name, run.run_id, run.host, run.pid, run.version, state,
         format_nanoseconds(run.started_at), format_nanoseconds(run.heartbeat_at),

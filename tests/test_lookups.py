@@ -13,14 +13,13 @@ import pytest
 from cryptofeed_cli.clock import HOUR, MILLISECOND, SECOND, SystemClock
 from cryptofeed_cli.feeds.base import Drop, LookedUp, Lookup, Tick
 from cryptofeed_cli.lookups import Lookups
-from cryptofeed_cli.stores import open_store
+from cryptofeed_cli.stores import Store, open_store
 from cryptofeed_cli.streams import TradeStream
 from tests.processes import wait_until
 from tests.scripted import ScriptedFeed
 from tests.stores.records import trade
-from tests.tapes import Stage, Tape, fill_frame
+from tests.tapes import SYMBOL, Stage, Tape, fill_frame
 
-SYMBOL = "BTC-USDT"
 GRACE = SECOND
 
 
@@ -185,9 +184,13 @@ def lookups(tape: Tape) -> list[Lookup]:
 
 
 @contextmanager
-def asking(url: str) -> Iterator[tuple[Lookups, ScriptedFeed]]:
+def asking(url: str, respite: int = 0) -> Iterator[tuple[Lookups, ScriptedFeed]]:
     feed = ScriptedFeed(SystemClock(), Event())
-    with closing(Lookups(feed, lambda: open_store(url, writable=False), "OKX", SystemClock())) as lookups:
+
+    def opener() -> Store:
+        return open_store(url, writable=False)
+
+    with closing(Lookups(feed, opener, "OKX", SystemClock(), respite=respite)) as lookups:
         yield lookups, feed
 
 
@@ -223,6 +226,16 @@ def test_a_store_that_is_not_there_is_no_answer_and_asked_again(tmp_path: Path) 
         assert answer(lookups).missing == [(2, 2)]
 
 
+def test_a_store_that_did_not_answer_is_left_alone_for_a_while(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/m.db"
+    with asking(url, HOUR) as (lookups, _):
+        lookups.perform(Lookup(1, SYMBOL, 1, 2))
+        assert answer(lookups).missing is None
+        open_store(url, writable=True).close()
+        lookups.perform(Lookup(2, SYMBOL, 1, 2))
+        assert answer(lookups).missing is None
+
+
 def test_everything_else_is_the_feeds() -> None:
     with asking("sqlite:///none.db") as (lookups, feed):
         event = Tick(1, 1)
@@ -232,3 +245,16 @@ def test_everything_else_is_the_feeds() -> None:
         assert lookups.take(0) == [event]
         assert feed.actions == [Drop(1)]
     assert feed.closed
+
+
+def test_an_answer_for_a_symbol_that_has_left_meanwhile_is_taken_all_the_same() -> None:
+    tape = Tape((SYMBOL,), ("trades",), shared=True, backfill=True)
+    tape.open()
+    tape.frame(fill_frame(1, 5), 0)
+    tape.wait(3 * SECOND)
+    (asked,) = [action for action in tape.actions if isinstance(action, Lookup)]
+    tape.session.streams.leave(SYMBOL, tape.now)
+    tape._handle(LookedUp(asked.request_id, tape.now.at, tape.now.monotonic, []))
+
+    (gap,) = [gap for gap in tape.gaps("trades") if gap.kind == "trade_ids"]
+    assert (gap.status, gap.missing) == ("filled", 0)

@@ -11,7 +11,7 @@ import pytest
 
 from cryptofeed_cli.clock import HOUR, MILLISECOND, SECOND
 from cryptofeed_cli.ids import Unnamed
-from cryptofeed_cli.past import UNSETTLED, Past, recall
+from cryptofeed_cli.past import UNSETTLED, Past, ended_unseen, living, recall
 from cryptofeed_cli.stores import open_store
 from cryptofeed_cli.stores.base import Store
 from cryptofeed_cli.types import KINDS, Gap
@@ -118,3 +118,41 @@ def test_an_open_hole_of_an_earlier_run_is_filled_unless_it_is_older_than_the_li
     tape.wait(SECOND)
     assert len(tape.fetches("history-trades")) == asked
     assert [one.status for one in tape.gaps()] == ([status] if status == "deferred" else [])
+
+
+OURS = sample("runs", run_id="ours", name="desk", host="here", pid=1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "over", "beside"),
+    [
+        ({"name": "other", "host": "here", "pid": 7}, False, True),  # alive, however long ago its last sign of life
+        ({"name": "other", "host": "here", "pid": 8}, True, False),
+        ({"name": "desk", "host": "here", "pid": 7}, True, False),  # our own name: it was an earlier one
+        ({"name": "other", "host": "there", "pid": 7}, True, False),
+        ({"name": "other", "host": "here", "pid": 8, "state": "stopped"}, False, False),
+    ],
+)
+def test_a_run_is_over_by_its_process_here_and_by_its_silence_elsewhere(
+    store: Store, changes: dict[str, Any], over: bool, beside: bool
+) -> None:
+    store.write([OURS, sample("runs", **{"run_id": "other", "heartbeat_at": 1, **changes})])
+    ended = ended_unseen(store, OURS, lambda pid: pid == 7)
+    assert [(run.run_id, run.state) for run in ended] == [("other", "failed")] * over
+    store.write(ended)
+    assert [run.run_id for run in living(store, OURS, lambda pid: pid == 7)] == ["other"] * beside
+
+
+def test_another_machine_that_was_heard_of_just_now_may_be_dead_all_the_same(store: Store) -> None:
+    store.write([OURS, sample("runs", run_id="other", host="there", heartbeat_at=store.now())])
+    assert ended_unseen(store, OURS, lambda _: True) == living(store, OURS, lambda _: True) == []
+
+
+def test_trades_are_never_left_to_another_recorder(store: Store) -> None:
+    store.write([trade(10, NOON), trade(12, NOON), sample("tickers")])
+    known = past(store)
+    for channel in ("trades", "tickers"):
+        known.leave(channel)
+    assert known.last_trade == (12, NOON)
+    assert known.unnamed
+    assert known.last_times == {"trades": NOON}

@@ -90,7 +90,6 @@ def record(
     with (
         open_keepers(settings, recorder_name(settings, part), clock) as (opened, outbox, away, since),
         live_view(opened.url, shown=dashboard) as watch,
-        retention(settings.store.retention, lambda: open_store(settings.store_url, writable=True), clock, stop),
     ):
         until = None if period is None else clock.monotonic() + period
         recorder = build_recorder(
@@ -100,7 +99,9 @@ def record(
         if recorder is None:
             typer.echo("stopped before it was known which symbols to record", err=True)
             return
-        view = recorder.record(stop, until)
+        # Not before: what earlier runs left has been read by now.
+        with retention(settings.store.retention, lambda: open_store(settings.store_url, writable=True), clock, stop):
+            view = recorder.record(stop, until)
         continuity: list[Continuity] = []
         if view.away is None and not view.outbox.records:
             with suppress(StoreUnreachable):  # all that matters is durable

@@ -35,7 +35,7 @@ def status(
     from cryptofeed_cli.clock import SystemClock, format_nanoseconds
     from cryptofeed_cli.dashboard import draw_status, draw_unanswered
     from cryptofeed_cli.errors import StoreUnreachable
-    from cryptofeed_cli.standing import read_outboxes, read_standings
+    from cryptofeed_cli.standing import is_here, read_outboxes, read_standings
     from cryptofeed_cli.status import Unanswered, gather
     from cryptofeed_cli.stores import identity, open_store
 
@@ -43,7 +43,7 @@ def status(
     outboxes = read_outboxes(settings.data_directory)
     try:
         with closing(open_store(settings.store_url, writable=False)) as opened:
-            found = gather(opened, opened.now(), outboxes, ours)
+            found = gather(opened, opened.now(), outboxes, ours, is_here)
     except StoreUnreachable as exc:
         recorders = [one for one in read_standings(settings.data_directory) if one.store == ours]
         at = format_nanoseconds(SystemClock().now())

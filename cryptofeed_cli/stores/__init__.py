@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from cryptofeed_cli.stores.base import Store
-from cryptofeed_cli.stores.urls import identity, redact, scheme, sqlite_path
+from cryptofeed_cli.stores.urls import identity, redact, scheme, sqlite_path, store_name
 
-__all__ = ["Store", "identity", "open_store", "redact"]
+__all__ = ["Store", "identity", "open_store", "redact", "store_name"]
 
 
 def open_store(url: str, *, writable: bool, recorder: str | None = None) -> Store:

@@ -33,7 +33,12 @@ _TRANSIENT_CODES = frozenset({
     91, 11600, 11602,  # shutting down, interrupted
     133, 189, 10058, 10107, 13435, 13436,  # no primary just now
     14031,  # out of disk space
+    43, 63, 82, 237, 365, 11601, 13388,  # killed, stale, or no progress for a moment
 })  # fmt: skip
+_MISFITS = frozenset({
+    2, 9, 14, 22, 52, 57, 121, 16755, 17280, 17419, 17420, TOO_LARGE,
+})  # fmt: skip
+"""What is wrong with one document and will be for ever: its values, names, size, or a rule of the collection's."""
 _LABELS = ("RetryableWriteError", "TransientTransactionError")
 _REFUSED_LOGIN = (18, 8000)
 _NOT_ALLOWED = 13
@@ -63,7 +68,7 @@ class Failure(NamedTuple):
 def failures(error: BulkWriteError, *, final: bool) -> list[Failure]:
     """Return which documents of a batch failed; raise again what befell all of them, or might pass, if ``final``."""
     details = error.details or {}
-    told = [_failure(one) for one in details.get("writeErrors", [])]
+    told = [_failure(one, final=final) for one in details.get("writeErrors", [])]
     codes = {one.get("code", 0) for one in details.get("writeErrors", [])}
     if details.get("writeConcernErrors") or codes & {_NOT_ALLOWED, *_REFUSED_LOGIN}:
         raise error
@@ -72,9 +77,11 @@ def failures(error: BulkWriteError, *, final: bool) -> list[Failure]:
     return told
 
 
-def _failure(told: dict[str, Any]) -> Failure:
+def _failure(told: dict[str, Any], *, final: bool) -> Failure:
     code, text = told.get("code", 0), escape(str(told.get("errmsg", ""))[:240])
-    verdict = Verdict.TAKEN if code == DUPLICATE_KEY else Verdict.LATER if code in _TRANSIENT_CODES else Verdict.NEVER
+    # A code that is not known may be of the moment; what is refused again and again is the document's own fault.
+    never = code in _MISFITS or (final and code not in _TRANSIENT_CODES)
+    verdict = Verdict.TAKEN if code == DUPLICATE_KEY else Verdict.NEVER if never else Verdict.LATER
     return Failure(told["index"], verdict, f"{text} (code {code})")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from cryptofeed_cli.errors import StoreUrlInvalid
 from cryptofeed_cli.printable import escape, hide_secrets
@@ -22,6 +23,13 @@ def identity(url: str) -> str:
     Without the password, so that a new password does not make it another store, and whoever reads it learns nothing.
     """
     return f"sqlite:///{sqlite_path(url).resolve()}" if scheme(url) == "sqlite" else redact(url)
+
+
+def store_name(url: str) -> str:
+    """Return the name of the file or database that a URL names, and nothing else of it; empty where it names none."""
+    path = urlsplit(url).path
+    # Where a password is not written as it should be, a part of it may stand here.
+    return "" if "@" in path else path.rpartition("/")[2]
 
 
 def scheme(url: str) -> str:

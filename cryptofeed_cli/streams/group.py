@@ -78,6 +78,11 @@ class Streams:
         for _, stream in self._left[symbol]:
             stream.interrupt("not_subscribed", "venue", "no longer listed", now)
 
+    def trade_stream(self, symbol: str) -> TradeStream | None:
+        """Return the trades of a symbol, also of one that has left."""
+        left = (stream for _, stream in self._left.get(symbol, ()) if isinstance(stream, TradeStream))
+        return self.trades.get(symbol) or next(left, None)
+
     def has_left(self, symbol: str) -> bool:
         """Tell whether a symbol was followed, and is no more."""
         return symbol in self._left

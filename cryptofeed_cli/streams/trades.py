@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from cryptofeed_cli.clock import MILLISECOND, Moment
 from cryptofeed_cli.exchanges.base import Fold
 from cryptofeed_cli.gaps import Ledger
-from cryptofeed_cli.ids import Hole, TradeIds, Unnamed, outside, ranges_of
+from cryptofeed_cli.ids import Hole, TradeIds, Unnamed, joined, outside, ranges_of
 from cryptofeed_cli.types import Fault, Gap, GapKind, Trade
 
 IMPLAUSIBLE_RATE = 10_000
@@ -211,7 +211,12 @@ class TradeStream:
             )
         elif refused:
             self._ledger.amend(self._outage, now.at, kind="writer", fault="us", reason=reason, start=start)
-        self._retracted = ranges_of(int(trade.trade_id) for trade in refused)
+        # What an earlier halt cost, and is not fetched yet, is a part of the same gap.
+        pending = [hole for hole in self._ids.holes if hole.gap_id == self._outage]
+        for hole in pending:
+            self._ids.holes.remove(hole)
+        before = [*self._retracted, *(part for hole in pending for part in hole.ranges)]
+        self._retracted = joined([*before, *ranges_of(int(trade.trade_id) for trade in refused)])
 
     def check(self, now: Moment, *, final: bool = False) -> None:
         """Record the holes that stayed open for longer than the grace, or all of them when nothing will follow."""
@@ -278,7 +283,7 @@ class TradeStream:
             gap = self._ledger.find(outage)
             if hole is not None:
                 self._ids.holes.remove(hole)
-            ranges = self._retracted if hole is None else _joined(self._retracted, hole.ranges)
+            ranges = joined([*self._retracted, *(() if hole is None else hole.ranges)])
             hole = Hole(ranges, None if gap is None else gap.start, timestamp, now.monotonic)
             self._ids.add(hole)
             self._retracted = []
@@ -328,13 +333,6 @@ class TradeStream:
 
 _FELL_BACK = "the ids fell back: they were renumbered and are not comparable"
 _RENUMBERED = "the ids jumped further than trades can come: they are not comparable"
-
-
-def _joined(before: list[tuple[int, int]], after: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Put ranges that follow others behind them, as one where they touch."""
-    if before[-1][1] + 1 != after[0][0]:
-        return [*before, *after]
-    return [*before[:-1], (before[-1][0], after[0][1]), *after[1:]]
 
 
 def _is_plausible(hole: Hole) -> bool:

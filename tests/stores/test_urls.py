@@ -6,7 +6,7 @@ import pytest
 
 from cryptofeed_cli.errors import StoreUrlInvalid
 from cryptofeed_cli.stores import open_store, redact
-from cryptofeed_cli.stores.urls import sqlite_path
+from cryptofeed_cli.stores.urls import sqlite_path, store_name
 
 
 @pytest.mark.parametrize(
@@ -61,3 +61,17 @@ def test_any_other_url_is_invalid_and_says_what_is_right(url: str, text: str, wr
 )
 def test_a_url_is_shown_without_its_password(url: str, shown: str) -> None:
     assert redact(url) == shown
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("sqlite:////data/market.db", "market.db"),
+        ("mongodb://joe:hunter2@db1/market?w=1", "market"),
+        ("mongodb://joe:hunter2@db1", ""),
+        ("mongodb://joe:hunter2@db1:27017,db2/?tlsCertificateKeyFilePassword=se/cret", ""),
+        ("mongodb://joe:hun/ter2@db1/market", ""),
+    ],
+)
+def test_the_name_of_a_store_tells_nothing_else_of_its_url(url: str, name: str) -> None:
+    assert store_name(url) == name
