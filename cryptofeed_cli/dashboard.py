@@ -318,7 +318,10 @@ class _Screen:
         parts: list[RenderableType] = [head, _live_table(view.symbols[:room], _rates(before, view))]
         if len(view.symbols) > room:
             parts.append(Text(f"and {len(view.symbols) - room:,} more", style="dim", no_wrap=True))
-        parts.append(Text("\n".join(lines), style="dim", no_wrap=True, overflow="ellipsis"))
+        said = [Text(line, "dim") for line in lines]
+        for one in said:  # room for a Ctrl-C: what the terminal echoes would else begin a line that is not taken back
+            one.truncate(max(self._console.size.width - len("^C"), 1), overflow="ellipsis")
+        parts.append(Text("\n").join(said))
         return Group(*parts)
 
 
