@@ -39,6 +39,7 @@ from cryptofeed_cli.stores import identity, open_store, redact, store_name
 from cryptofeed_cli.stores.base import Store
 from cryptofeed_cli.stores.outbox import Outbox
 from cryptofeed_cli.stores.places import places
+from cryptofeed_cli.stores.urls import scheme
 from cryptofeed_cli.streams import Sampling
 from cryptofeed_cli.symbols import find_symbols, is_pattern
 from cryptofeed_cli.types import CHANNELS, Record, Run
@@ -160,7 +161,7 @@ def _options(settings: Settings, run: Run, symbols: tuple[str, ...], shard: Shar
         redundancy=settings.record.redundancy,
         backfill=okx.backfill,
         backfill_limit=okx.backfill_limit,
-        shared=True,
+        shared=scheme(settings.store_url) != "sqlite",  # a file has one recorder
     )
 
 
