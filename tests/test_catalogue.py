@@ -110,7 +110,8 @@ def test_an_answer_that_cannot_be_used_is_told_and_asked_for_again(tape: Tape, b
     assert len(tape.fetches("instruments")) == 2 * asked
 
 
-def test_a_request_that_fails_is_told_and_made_again(tape: Tape) -> None:
+def test_a_request_that_fails_while_connections_are_up_is_told_and_made_again(tape: Tape) -> None:
+    tape.open()
     asked = len(tape.fetches("instruments"))
     tape.fail(tape.fetches("instruments")[0], "connection refused")
     assert any("connection refused" in note for note in tape.notes("warning"))
