@@ -27,7 +27,10 @@ def identity(url: str) -> str:
 
 def store_name(url: str) -> str:
     """Return the name of the file or database that a URL names, and nothing else of it; empty where it names none."""
-    path = urlsplit(url).path
+    try:
+        path = urlsplit(url).path
+    except ValueError:  # whoever opens it says what is wrong with it
+        return ""
     # Where a password is not written as it should be, a part of it may stand here.
     return "" if "@" in path else path.rpartition("/")[2]
 

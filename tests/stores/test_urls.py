@@ -71,6 +71,7 @@ def test_a_url_is_shown_without_its_password(url: str, shown: str) -> None:
         ("mongodb://joe:hunter2@db1", ""),
         ("mongodb://joe:hunter2@db1:27017,db2/?tlsCertificateKeyFilePassword=se/cret", ""),
         ("mongodb://joe:hun/ter2@db1/market", ""),
+        ("mongodb://joe:hunter2@[::1/market", ""),
     ],
 )
 def test_the_name_of_a_store_tells_nothing_else_of_its_url(url: str, name: str) -> None:
