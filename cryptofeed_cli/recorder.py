@@ -15,6 +15,7 @@ from cryptofeed_cli.clock import MILLISECOND, MINUTE, SECOND, Clock, format_nano
 from cryptofeed_cli.errors import NothingReceived, SymbolsRefused, ThreadDied
 from cryptofeed_cli.failover import FailOver
 from cryptofeed_cli.feeds.base import Closed, Died, Event, Feed, Tick
+from cryptofeed_cli.memory import trimmer
 from cryptofeed_cli.past import PAST_UNKNOWN, Past
 from cryptofeed_cli.session import Session
 from cryptofeed_cli.standing import Standing
@@ -29,6 +30,8 @@ TICK = 100 * MILLISECOND
 _PAUSE = 0.05
 """How long one turn waits for something to happen, in seconds."""
 HEARTBEAT = 5 * SECOND
+TRIM = MINUTE
+"""How often free memory is given back to the system."""
 PATIENCE = 10.0
 """How long a stopping recorder waits for a store that takes nothing, in seconds."""
 KEPT = 10_000
@@ -117,6 +120,7 @@ class Recorder:
         self._obstacle = "nothing was heard"
         self._started = clock.monotonic()
         self._ticked = self._flushed = self._beaten = self._started - HEARTBEAT
+        self._trim, self._trimmed = trimmer(), self._started
         self._behind = False
         """The writer does not take what was recorded: until it does, what comes waits in the feed's queue."""
         self._kept: list[Record] = []
@@ -205,6 +209,9 @@ class Recorder:
         ):
             self._beaten = now
             self._stand(self._state)
+        if now - self._trimmed >= TRIM:
+            self._trimmed = now
+            self._trim()
         self._look()
 
     def _halt(self, reason: str, now: int) -> None:

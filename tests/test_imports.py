@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1] / PACKAGE
 
 LAYERS = (
     ("__init__",),
-    ("errors", "types", "printable", "ids"),
+    ("errors", "types", "printable", "ids", "memory"),
     ("clock",),
     ("book", "chain", "gaps", "rejects", "config", "logs", "network", "shards"),
     ("rest",),
