@@ -38,7 +38,7 @@ LAYERS = (
     ("failover",),
     ("recorder", "retention"),
     ("output", "dashboard"),
-    ("assembly", "derived"),
+    ("assembly", "derived", "replayer"),
     ("doctor",),
     ("cli",),
     ("__main__",),

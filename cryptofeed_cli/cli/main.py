@@ -19,6 +19,7 @@ from cryptofeed_cli.cli import doctor as examining
 from cryptofeed_cli.cli import prune as pruning
 from cryptofeed_cli.cli import query as querying
 from cryptofeed_cli.cli import record as recording
+from cryptofeed_cli.cli import replay as replaying
 from cryptofeed_cli.cli import simulate as simulating
 from cryptofeed_cli.cli import status as standing
 from cryptofeed_cli.cli.options import ConfigFile, Invocation
@@ -62,6 +63,7 @@ app = typer.Typer(
 app.command(epilog=recording.EXAMPLE)(recording.record)
 app.command(epilog=simulating.EXAMPLE)(simulating.simulate)
 app.command(cls=querying.QueryCommand, epilog=querying.EXAMPLE)(querying.query)
+app.command(epilog=replaying.EXAMPLE)(replaying.replay)
 app.command(epilog=refilling.EXAMPLE)(refilling.backfill)
 app.command(epilog=pruning.EXAMPLE)(pruning.prune)
 app.command(epilog=copying.EXAMPLE)(copying.copy)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from itertools import groupby
@@ -162,6 +162,11 @@ def parse_span(since: str | None, until: str | None) -> Span:
     if start is not None and end is not None and start >= end:
         raise UsageError(f"--since {since} is not before --until {until}")
     return Span(since=start, until=end)
+
+
+def split(values: Sequence[str]) -> tuple[str, ...]:
+    """Return what several options, each of which may hold commas, name: each once, in order."""
+    return tuple(dict.fromkeys(part.strip() for value in values for part in value.split(",") if part.strip()))
 
 
 def print_configuration(settings: Settings) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from contextlib import closing
 from decimal import Decimal
 from itertools import pairwise
@@ -26,6 +25,7 @@ from cryptofeed_cli.cli.options import (
     configure,
     parse_span,
     printing,
+    split,
 )
 from cryptofeed_cli.clock import SystemClock, parse_duration, parse_time
 from cryptofeed_cli.config import nearest
@@ -125,11 +125,6 @@ def query(
     settings = configure(ctx, config, {"store.url": store})
     with printing() as out, closing(open_store(settings.store_url, writable=False)) as opened:
         answer(opened, question, wish, out)
-
-
-def split(values: Sequence[str]) -> tuple[str, ...]:
-    """Return what several options, each of which may hold commas, name: each once, in order."""
-    return tuple(dict.fromkeys(part.strip() for value in values for part in value.split(",") if part.strip()))
 
 
 def _check_kind(name: str, given: dict[str, Any]) -> None:
