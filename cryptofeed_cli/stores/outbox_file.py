@@ -125,6 +125,35 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
+def bound(connection: sqlite3.Connection) -> str:
+    """Return for which store a damaged file is; empty: that cannot be read."""
+    try:
+        (store,) = connection.execute("SELECT store FROM bound").fetchone() or ("",)
+    except sqlite3.Error:
+        return ""
+    return str(store)
+
+
+def readable(path: Path, connection: sqlite3.Connection) -> Iterator[tuple[list[Record], int]]:
+    """Yield the batches of a damaged file that can be read, in order: their records, and when they were recorded."""
+    sql = "SELECT recorded_at, contents FROM batches WHERE id = ?"
+    for number in _numbers(connection):
+        try:
+            recorded_at, contents = connection.execute(sql, (number,)).fetchone()
+            records = unpack(path, contents)
+        except (OutboxDamaged, sqlite3.Error, TypeError):  # TypeError: no such row, or a blob that is none
+            continue
+        if isinstance(recorded_at, int):
+            yield records, recorded_at
+
+
+def _numbers(connection: sqlite3.Connection) -> list[int]:
+    try:
+        return [number for (number,) in connection.execute("SELECT id FROM batches ORDER BY id").fetchall()]
+    except sqlite3.Error:
+        return []
+
+
 def pack(records: Sequence[Record]) -> tuple[int, int, bytes]:
     """Return how many records there are, their size, and their bytes. What has no bytes is there as a reject."""
     try:
