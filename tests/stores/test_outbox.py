@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cryptofeed_cli.errors import OutboxBusy, OutboxDamaged, OutboxRefused, StoreTooNew
-from cryptofeed_cli.stores.outbox import Backlog, Batch, Outbox, inspect, open_outbox, replace_damaged
+from cryptofeed_cli.stores.outbox import PAGE, Backlog, Batch, Outbox, inspect, open_outbox, replace_damaged
 from cryptofeed_cli.stores.outbox_file import VERSION, pack, unpack
 from cryptofeed_cli.stores.places import Places, outboxes, places
 from cryptofeed_cli.types import KINDS, Record
@@ -488,6 +488,53 @@ def test_two_that_are_set_aside_in_one_second_are_both_kept(where: Places, monke
         where.outbox.write_bytes(content)
         opened(where).close()
     assert [path.read_bytes()[:7] for path in damaged(where)] == [b"garbage", b"rubbish"]
+
+
+LEAF = 0x0D
+"""What a page of rows begins with."""
+
+
+def tear(path: Path, share: float, content: bytes) -> int:
+    """Overwrite one page of batches, that share of them into the file; return how many batches are on it."""
+    with path.open("r+b") as file:
+        whole = file.read()
+        leaves = [at for at in range(PAGE * 2, len(whole), PAGE) if whole[at] == LEAF and whole[at + 4] > 1]
+        at = leaves[int(share * (len(leaves) - 1))]
+        file.seek(at)
+        file.write(content)
+    return whole[at + 4]
+
+
+@pytest.mark.parametrize("content", [bytes(PAGE), b"\xff" * PAGE], ids=["zeros", "ones"])
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("delivered", [0, 20_000])
+def test_a_torn_page_costs_the_batches_on_it_and_none_before_or_behind_it(
+    where: Places, delivered: int, share: float, content: bytes
+) -> None:
+    several = batches(200)
+    with closing(opened(where)) as outbox:
+        fill(outbox, [[trade(1)]])
+        emptied(outbox)
+    with closing(sqlite3.connect(where.outbox)) as database, database:
+        database.execute("UPDATE sqlite_sequence SET seq = ?", (delivered,))
+    with closing(opened(where)) as outbox:
+        fill(outbox, several)
+    lost = tear(where.outbox, share, content)
+
+    with closing(opened(where)) as outbox:
+        left = emptied(outbox)
+    first = next(number for number, batch in enumerate(several) if batch[0] not in left)
+    assert left == flat([*several[:first], *several[first + lost :]])
+    assert len(damaged(where)) > 0
+
+
+def test_a_salvage_ends_where_nothing_can_be_read_any_more(where: Places) -> None:
+    with closing(opened(where)) as outbox:
+        fill(outbox, batches(200))
+    whole = where.outbox.read_bytes()
+    where.outbox.write_bytes(whole[: 2 * PAGE] + b"\xff" * (len(whole) - 2 * PAGE))
+    with closing(opened(where)) as outbox:
+        assert outbox.backlog.records == 0
 
 
 def test_several_threads_may_use_it_at_once(outbox: Outbox) -> None:
