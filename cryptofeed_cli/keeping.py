@@ -55,6 +55,7 @@ def open_keepers(settings: Settings, name: str, clock: Clock) -> Iterator[Keeper
         outbox = _outbox(settings, name)
         try:
             _bind(outbox, settings, name)
+            _tell_of_others(outbox, settings)
             waited_since = outbox.backlog.since
             if away is None:
                 outbox = _drain_first(outbox, store, clock)
@@ -74,6 +75,7 @@ def drain_outbox(settings: Settings, name: str) -> int:
     outbox = _outbox(settings, name)
     written = 0
     try:
+        _tell_of_others(outbox, settings)  # with a wrong name nothing would be written, and nothing said
         store.open()
         while outbox.backlog.records:
             outbox, count = _drain_once(outbox, store)
@@ -98,7 +100,7 @@ def _holder(name: str) -> str:
 
 
 def _bind(outbox: Outbox, settings: Settings, name: str) -> None:
-    """Make it the outbox of this store, unless it holds something for another one; tell of what waits in others."""
+    """Make it the outbox of this store, unless it holds something for another one."""
     backlog, ours = outbox.backlog, identity(settings.store_url)
     if backlog.records and backlog.store not in ("", ours):
         raise UsageError(
@@ -107,6 +109,10 @@ def _bind(outbox: Outbox, settings: Settings, name: str) -> None:
         )
     if backlog.store != ours:
         outbox.bind(ours)
+
+
+def _tell_of_others(outbox: Outbox, settings: Settings) -> None:
+    """Tell of what waits in the outboxes of other names."""
     for path in outboxes(settings.data_directory):
         if path != outbox.path:
             _tell(path)

@@ -5,17 +5,18 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
-from cryptofeed_cli.stores.outbox import inspect
-from cryptofeed_cli.stores.places import outboxes
+from cryptofeed_cli.stores.outbox import inspect, open_outbox
+from cryptofeed_cli.stores.places import outboxes, places
 from tests.faults import SYMBOLS, Scene, check, check_trades, finish, recorded_scene, recorder, rows
 from tests.mongod import Mongod, MongodMissing, ReplicaSet
 from tests.processes import environment, run, wait_until
 from tests.relay import Relay
+from tests.stores.records import trade
 from tests.test_faults import resident
 
 FAST = "serverSelectionTimeoutMS=1000&socketTimeoutMS=3000&connectTimeoutMS=1000"
@@ -224,6 +225,22 @@ def test_what_waits_for_another_store_is_refused_with_the_way_out_and_drained_on
     assert done.returncode == 0, done.stderr
     assert waiting(home) == 0
     assert rows(other, "trades")
+
+
+def test_a_drain_tells_of_what_waits_in_the_outbox_of_another_name(home: Path) -> None:
+    path = places(home, "desk").outbox
+    with closing(open_outbox(places(home, "desk"), "tests", 1 << 30)) as outbox:
+        outbox.bind("sqlite:////elsewhere.db")
+        outbox.append([trade(1), trade(2)], 1)
+    url = f"sqlite:///{home}/market.db"
+
+    done = run(["record", "--drain", "--name", "dekc", "--store", url], environment(home), home)
+
+    assert done.returncode == 0
+    warned, drained = done.stderr.decode().splitlines()
+    assert warned.endswith(f"2 records for the store sqlite:////elsewhere.db wait in the outbox {path}")
+    assert drained == f"0 records written into {url}; the outbox is empty"
+    assert waiting(home) == 2
 
 
 def test_two_recorders_of_one_file_or_one_name_exclude_each_other(home: Path) -> None:

@@ -5,11 +5,13 @@ It is an SQLite file of its own. Several threads may use it; each call is one tr
 
 from __future__ import annotations
 
+import glob
 import logging
-import sqlite3
 import time
 from collections.abc import Sequence
 from contextlib import closing
+from itertools import chain
+from itertools import count as counting
 from pathlib import Path
 from threading import Lock
 from typing import NamedTuple
@@ -18,14 +20,19 @@ import msgspec
 
 from cryptofeed_cli.errors import OutboxBusy, OutboxDamaged, OutboxError, OutboxRefused
 from cryptofeed_cli.stores.locks import FileLock, Held
-from cryptofeed_cli.stores.outbox_file import connect, in_our_words, pack, transaction, unpack
+from cryptofeed_cli.stores.outbox_file import bound, connect, in_our_words, pack, readable, transaction, unpack
 from cryptofeed_cli.stores.places import Places
 from cryptofeed_cli.types import Record
 
 LOG = logging.getLogger(__name__)
 
 PAGE = 4096
+NEW, DAMAGED = ".new", ".damaged-"
+"""Added to the name of an outbox: what takes the place of a damaged one, and what is set aside, before its time."""
+_LOGS = ("-wal", "-shm")
 _READ_AT_ONCE = 64
+_UNLIMITED = 1 << 62
+"""What was taken once is not refused for want of room when it is taken over."""
 
 
 class Backlog(msgspec.Struct, frozen=True):
@@ -63,14 +70,19 @@ class Outbox:
         self._lock = Lock()
         self._file: FileLock | None = None
         self._connection = connect(path, writable=True)
-        with in_our_words(path):
-            last, store = self._connection.execute(
-                "SELECT (SELECT max(id) FROM batches), (SELECT store FROM bound)"
-            ).fetchone()
-        self._inherited = last or 0
-        """The last batch that an earlier run left."""
-        self.backlog = Backlog(store=store or "")
-        self._look()
+        try:
+            with in_our_words(path):
+                last, store = self._connection.execute(
+                    "SELECT (SELECT max(id) FROM batches), (SELECT store FROM bound)"
+                ).fetchone()
+            self._inherited = last or 0
+            """The last batch that an earlier run left."""
+            self.backlog = Backlog(store=store or "")
+            self._look()
+        except BaseException:
+            # Closed later, it would remove the log of the file that then has this name.
+            self._connection.close()
+            raise
 
     def bind(self, store: str) -> None:
         """Note for which store the contents are."""
@@ -161,25 +173,33 @@ class Outbox:
         self._first = first
         self.backlog = Backlog(records, (pages - free) * size if records else 0, since, self.backlog.store)
 
-    def salvage(self, damaged: Path) -> int:
-        """Take over what can be read of a damaged file; return how many records that was."""
+    def salvage(self, damaged: Path, store: str | None) -> int:
+        """Take over what can be read of a damaged file, all of it into the main file; return how many records.
+
+        ``store`` is for which it is, where that is known. Raises an `OutboxError` where this file does not take it.
+        """
+        # Until the checkpoint, which waits for the disk, the damaged file still has it all.
+        with in_our_words(self.path):
+            self._connection.execute("PRAGMA synchronous = NORMAL")
         saved = 0
         try:
-            with closing(connect(damaged, writable=False)) as connection:
-                for (number,) in connection.execute("SELECT id FROM batches ORDER BY id").fetchall():
-                    saved += self._take_over(connection, damaged, number)
-        except (OutboxError, sqlite3.Error) as exc:
-            LOG.debug("%s: no more can be read: %s", damaged, exc)
+            source = connect(damaged, writable=False)
+        except OutboxRefused:
+            raise  # it may be read later
+        except OutboxError as exc:
+            LOG.debug("%s: nothing can be read: %s", damaged, exc)
+            self.bind(store or "")
+        else:
+            with closing(source):
+                self.bind(bound(source) if store is None else store)
+                for records, recorded_at in readable(damaged, source):
+                    self.append(records, recorded_at)
+                    saved += len(records)
+        with in_our_words(self.path):
+            (busy, *_) = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if busy:
+            raise OutboxRefused(str(self.path), "locked by another program")
         return saved
-
-    def _take_over(self, connection: sqlite3.Connection, damaged: Path, number: int) -> int:
-        sql = "SELECT records, recorded_at, contents FROM batches WHERE id = ?"
-        try:
-            count, recorded_at, contents = connection.execute(sql, (number,)).fetchone()
-            self._inherited = self.append(unpack(damaged, contents), recorded_at)
-        except (OutboxDamaged, sqlite3.DatabaseError):
-            return 0
-        return int(count)
 
 
 def open_outbox(where: Places, holder: str, limit: int) -> Outbox:
@@ -204,13 +224,18 @@ def open_outbox(where: Places, holder: str, limit: int) -> Outbox:
 
 
 def replace_damaged(outbox: Outbox, reason: OutboxDamaged) -> Outbox:
-    """Set an open outbox aside and return another one in its place, which holds the name on."""
+    """Set an open outbox aside and return another one in its place, which holds the name on.
+
+    Raises an `OutboxError` where there can be no other; the damaged one is then closed, and still in its place.
+    """
     lock, outbox._file = outbox._file, None  # noqa: SLF001
-    store = outbox.backlog.store
     outbox.close()
-    fresh = _anew(outbox.path, outbox._limit, reason)  # noqa: SLF001
+    try:
+        fresh = _anew(outbox.path, outbox._limit, reason, outbox.backlog.store)  # noqa: SLF001
+    except BaseException:
+        outbox._file = lock  # noqa: SLF001 - whoever closes it lets go of the name
+        raise
     fresh._file = lock  # noqa: SLF001
-    fresh.bind(store)
     return fresh
 
 
@@ -226,18 +251,67 @@ def inspect(path: Path) -> Backlog:
 
 def _open(path: Path, limit: int) -> Outbox:
     try:
+        _finish(path)
+    except OSError as exc:
+        raise OutboxError(str(path), f"cannot be put in its place: {exc.strerror}") from exc
+    try:
         return Outbox(path, limit)
     except OutboxDamaged as exc:
-        return _anew(path, limit, exc)
+        return _anew(path, limit, exc, None)
 
 
-def _anew(path: Path, limit: int, reason: OutboxDamaged) -> Outbox:
-    aside = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}")
-    for suffix in ("", "-wal", "-shm"):
-        source = path.with_name(f"{path.name}{suffix}")
-        if source.exists():
-            source.rename(aside.with_name(f"{aside.name}{suffix}"))
+def _anew(path: Path, limit: int, reason: OutboxDamaged, store: str | None) -> Outbox:
+    """Put a new file in the place of a damaged one, which goes only when the new one has all that can be read.
+
+    So after a kill either the damaged file is in its place, and all this is done again, or `_finish` has what to do.
+    """
+    new = _beside(path, NEW)
+    try:
+        _remove(new)
+        with closing(Outbox(new, _UNLIMITED)) as fresh:
+            saved = fresh.salvage(path, store)
+        aside = _unused(path)
+        _move(path, aside)
+        new.rename(path)
+    except OSError as exc:
+        raise OutboxError(str(path), f"{reason.reason}, and cannot be set aside: {exc.strerror}") from exc
     outbox = Outbox(path, limit)
-    saved = outbox.salvage(aside)
     LOG.error("%s; it is set aside as %s, and the %d records that can be read of it wait on", reason, aside, saved)
     return outbox
+
+
+def _finish(path: Path) -> None:
+    """Finish what `_anew` began in a run that was killed."""
+    new, log = _beside(path, NEW), _beside(path, f"{NEW}-wal")
+    if path.exists() or (log.exists() and log.stat().st_size):
+        _remove(new)  # the damaged file goes only when the new one is complete, and then that has no log
+    elif new.exists():
+        # The log of the damaged file would be taken for the new one's.
+        before = [one for one in path.parent.glob(f"{glob.escape(path.name)}{DAMAGED}*") if one.name[-4:] not in _LOGS]
+        _move(path, max(before, default=_unused(path)))
+        new.rename(path)
+        LOG.warning("%s: what could be read of a damaged outbox is in its place, where a kill left it beside", path)
+
+
+def _move(path: Path, aside: Path) -> None:
+    # The file before its logs: as long as it is in its place it needs them to be read.
+    for suffix in ("", *_LOGS):
+        source = _beside(path, suffix)
+        if source.exists():
+            source.rename(_beside(aside, suffix))
+
+
+def _remove(path: Path) -> None:
+    # The file last: without it a log would be nobody's.
+    for suffix in (*_LOGS, ""):
+        _beside(path, suffix).unlink(missing_ok=True)
+
+
+def _unused(path: Path) -> Path:
+    aside = _beside(path, f"{DAMAGED}{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}")
+    names = chain([aside], (_beside(aside, f"-{number}") for number in counting(2)))
+    return next(name for name in names if not name.exists())
+
+
+def _beside(path: Path, suffix: str) -> Path:
+    return path.with_name(f"{path.name}{suffix}")

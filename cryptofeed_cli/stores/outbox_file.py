@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,8 @@ VERSION = len(MIGRATIONS)
 LOG_BYTES = 4 << 20
 """What is left of the write-ahead log after a checkpoint: room to remove batches in when the disk is full."""
 BUSY_SECONDS = 5.0
+MOST_FAILURES = 10_000
+"""Numbers in a row that a salvage cannot seek before it gives up; a page holds far fewer."""
 
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
 _TRANSIENT = {
@@ -123,6 +125,64 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
+
+
+def bound(connection: sqlite3.Connection) -> str:
+    """Return for which store a damaged file is; empty: that cannot be read."""
+    try:
+        (store,) = connection.execute("SELECT store FROM bound").fetchone() or ("",)
+    except sqlite3.Error:
+        return ""
+    return str(store)
+
+
+def readable(path: Path, connection: sqlite3.Connection) -> Iterator[tuple[list[Record], int]]:
+    """Yield the batches of a damaged file that can be read, in order: their records, and when they were recorded."""
+    sql = "SELECT recorded_at, contents FROM batches WHERE id = ?"
+    for number in _numbers(connection):
+        try:
+            recorded_at, contents = connection.execute(sql, (number,)).fetchone()
+            records = unpack(path, contents)
+        except (OutboxDamaged, sqlite3.Error, TypeError):  # TypeError: no such row, or a blob that is none
+            continue
+        if isinstance(recorded_at, int):
+            yield records, recorded_at
+
+
+def _numbers(connection: sqlite3.Connection) -> list[int]:
+    """Return the numbers of all batches of a damaged file but of those on torn pages, in order."""
+    found, ended = _walk(connection, "SELECT min(id) FROM batches WHERE id >= ?", 1, 1)
+    if ended:
+        return found
+    # The first page may be the torn one, and the numbers on it high: what is behind it is reached from the end.
+    with suppress(sqlite3.Error, TypeError):
+        (last,) = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'batches'").fetchone()
+        found += _walk(connection, "SELECT max(id) FROM batches WHERE id <= ?", last, -1)[0]
+    return sorted(set(found))
+
+
+def _walk(connection: sqlite3.Connection, seek: str, number: int, step: int) -> tuple[list[int], bool]:
+    """Seek one number after the other; return them, and whether that came to the end.
+
+    A seek that meets a torn page fails, and one of a number that is not on it does not. It includes the number asked
+    for: the one after the last of a page leads to the next page, where that very number may be the first.
+    """
+    found: list[int] = []
+    failed = 0
+    while failed < MOST_FAILURES:
+        try:
+            (one,) = connection.execute(seek, (number,)).fetchone()
+        except (sqlite3.Error, OverflowError):  # OverflowError: after a number that a torn page made up
+            one, failed = number, failed + 1
+        else:
+            if one is None:
+                return found, True
+            if (one - number) * step < 0:
+                return found, False  # a page in disorder would lead in circles
+            found.append(one)
+            failed = 0
+        number = one + step
+    return found, False
 
 
 def pack(records: Sequence[Record]) -> tuple[int, int, bytes]:

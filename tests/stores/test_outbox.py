@@ -10,13 +10,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cryptofeed_cli.errors import OutboxBusy, OutboxDamaged, OutboxRefused, StoreTooNew
-from cryptofeed_cli.stores.outbox import Backlog, Batch, Outbox, inspect, open_outbox, replace_damaged
+from cryptofeed_cli.stores.outbox import PAGE, Backlog, Batch, Outbox, inspect, open_outbox, replace_damaged
 from cryptofeed_cli.stores.outbox_file import VERSION, pack, unpack
 from cryptofeed_cli.stores.places import Places, outboxes, places
 from cryptofeed_cli.types import KINDS, Record
@@ -362,6 +363,178 @@ def test_a_batch_that_is_torn_inside_is_noticed_and_the_others_wait_on(where: Pl
         with pytest.raises(OutboxBusy):
             opened(where)
         fresh.close()
+
+
+def torn_inside(where: Places, several: list[list[Record]], which: int) -> None:
+    """Leave an outbox of several batches, for a store, one of which is torn."""
+    with closing(opened(where)) as outbox:
+        outbox.bind("sqlite:////m.db")
+        number = fill(outbox, several)[which]
+    with closing(sqlite3.connect(where.outbox)) as database, database:
+        database.execute("UPDATE batches SET contents = zeroblob(50) WHERE id = ?", (number,))
+
+
+def replaced(outbox: Outbox) -> Outbox:
+    with pytest.raises(OutboxDamaged) as caught:
+        outbox.peek(*ALL)
+    return replace_damaged(outbox, caught.value)
+
+
+class Killed(BaseException):
+    """Stands for the end of the process."""
+
+
+MOMENTS = [
+    *((Outbox, "append", nth, when) for nth in (1, 2, 4) for when in ("before", "after")),
+    *((Path, "rename", nth, when) for nth in (1, 2, 3, 4) for when in ("before", "after")),
+]
+
+
+@pytest.mark.parametrize(("owner", "name", "nth", "when"), MOMENTS)
+def test_a_kill_at_any_moment_of_a_salvage_loses_nothing_that_can_be_read(
+    where: Places, monkeypatch: pytest.MonkeyPatch, owner: type, name: str, nth: int, when: str
+) -> None:
+    several = batches(5)
+    torn_inside(where, several, 2)
+    really = getattr(owner, name)
+    calls = []
+
+    def deadly(*arguments: Any) -> Any:
+        calls.append(arguments)
+        if len(calls) == nth and when == "before":
+            raise Killed
+        result = really(*arguments)
+        if len(calls) == nth:
+            raise Killed
+        return result
+
+    with closing(opened(where)) as outbox, monkeypatch.context() as patch:
+        patch.setattr(owner, name, deadly)
+        with pytest.raises(Killed):
+            replaced(outbox)
+
+    with closing(opened(where)) as outbox:
+        fresh = outbox if damaged(where) else replaced(outbox)
+        with closing(fresh):
+            assert fresh.inherits
+            assert fresh.backlog.store == "sqlite:////m.db"
+            assert emptied(fresh) == flat([*several[:2], *several[3:]])
+    (aside, *logs) = damaged(where)
+    assert all(log.name.startswith(f"{aside.name}-") for log in logs)
+    assert not list(where.outbox.parent.glob("*.new*"))
+
+
+def test_a_log_that_a_kill_left_of_a_damaged_file_is_set_aside_before_the_new_one_gets_its_place(where: Places) -> None:
+    with closing(opened(where)) as outbox:
+        fill(outbox, batches(2))
+    name = where.outbox.name
+    where.outbox.rename(where.outbox.with_name(f"{name}.new"))
+    aside = where.outbox.with_name(f"{name}.damaged-20260101T000000Z")
+    aside.touch()
+    where.outbox.with_name(f"{name}-wal").write_bytes(b"of the damaged one")
+
+    with closing(opened(where)) as outbox:
+        assert emptied(outbox) == flat(batches(2))
+    assert damaged(where) == [aside, aside.with_name(f"{aside.name}-wal")]
+    assert damaged(where)[1].read_bytes() == b"of the damaged one"
+
+
+def test_a_new_file_that_is_not_complete_takes_no_place(where: Places) -> None:
+    new = where.outbox.with_name(f"{where.outbox.name}.new")
+    with closing(Outbox(new, LIMIT)) as half:
+        half.append([trade(1)], 1)
+        with closing(opened(where)) as outbox:
+            assert outbox.backlog.records == 0
+    assert not new.exists()
+
+
+def test_what_is_left_of_a_salvage_is_removed_where_the_outbox_is_in_its_place(where: Places) -> None:
+    opened(where).close()
+    new = where.outbox.with_name(f"{where.outbox.name}.new")
+    new.write_bytes(b"half")
+    opened(where).close()
+    assert not new.exists()
+
+
+def test_a_salvage_loses_nothing_to_the_limit(where: Places) -> None:
+    several = batches(50)
+    torn_inside(where, several, 20)
+    with closing(opened(where, 1)) as outbox, closing(replaced(outbox)) as fresh:
+        with pytest.raises(OutboxRefused, match="outbox_max"):
+            fresh.append([trade(1)], 1)
+        assert emptied(fresh) == flat([*several[:20], *several[21:]])
+
+
+def test_a_salvage_that_finds_no_room_leaves_the_damaged_file_in_its_place(
+    where: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torn_inside(where, batches(5), 2)
+
+    def full(*_: Any) -> int:
+        raise OutboxRefused("x", "the disk is full; make room")
+
+    with closing(opened(where)) as outbox, monkeypatch.context() as patch:
+        patch.setattr(Outbox, "append", full)
+        with pytest.raises(OutboxRefused, match="the disk is full"):
+            replaced(outbox)
+    assert not damaged(where)
+    with closing(opened(where)) as outbox, closing(replaced(outbox)) as fresh:
+        assert fresh.backlog.records == 40
+
+
+def test_two_that_are_set_aside_in_one_second_are_both_kept(where: Places, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.strftime", lambda *_: "20260101T000000Z")
+    for content in (b"garbage" * 1000, b"rubbish" * 1000):
+        where.outbox.write_bytes(content)
+        opened(where).close()
+    assert [path.read_bytes()[:7] for path in damaged(where)] == [b"garbage", b"rubbish"]
+
+
+LEAF = 0x0D
+"""What a page of rows begins with."""
+
+
+def tear(path: Path, share: float, content: bytes) -> int:
+    """Overwrite one page of batches, that share of them into the file; return how many batches are on it."""
+    with path.open("r+b") as file:
+        whole = file.read()
+        leaves = [at for at in range(PAGE * 2, len(whole), PAGE) if whole[at] == LEAF and whole[at + 4] > 1]
+        at = leaves[int(share * (len(leaves) - 1))]
+        file.seek(at)
+        file.write(content)
+    return whole[at + 4]
+
+
+@pytest.mark.parametrize("content", [bytes(PAGE), b"\xff" * PAGE], ids=["zeros", "ones"])
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("delivered", [0, 20_000])
+def test_a_torn_page_costs_the_batches_on_it_and_none_before_or_behind_it(
+    where: Places, delivered: int, share: float, content: bytes
+) -> None:
+    several = batches(200)
+    with closing(opened(where)) as outbox:
+        fill(outbox, [[trade(1)]])
+        emptied(outbox)
+    with closing(sqlite3.connect(where.outbox)) as database, database:
+        database.execute("UPDATE sqlite_sequence SET seq = ?", (delivered,))
+    with closing(opened(where)) as outbox:
+        fill(outbox, several)
+    lost = tear(where.outbox, share, content)
+
+    with closing(opened(where)) as outbox:
+        left = emptied(outbox)
+    first = next(number for number, batch in enumerate(several) if batch[0] not in left)
+    assert left == flat([*several[:first], *several[first + lost :]])
+    assert len(damaged(where)) > 0
+
+
+def test_a_salvage_ends_where_nothing_can_be_read_any_more(where: Places) -> None:
+    with closing(opened(where)) as outbox:
+        fill(outbox, batches(200))
+    whole = where.outbox.read_bytes()
+    where.outbox.write_bytes(whole[: 2 * PAGE] + b"\xff" * (len(whole) - 2 * PAGE))
+    with closing(opened(where)) as outbox:
+        assert outbox.backlog.records == 0
 
 
 def test_several_threads_may_use_it_at_once(outbox: Outbox) -> None:
