@@ -159,7 +159,7 @@ def ended_unseen(store: Store, run: Run, alive: Callable[[int], bool]) -> list[R
     """Return the runs that say they are running and are not, as they ended: failed, when they were last heard of.
 
     Those are earlier ones of the recorder whose ``run`` begins, those on its machine of which no process is
-    ``alive``, and whoever has been silent for too long.
+    ``alive``, and those on others that have been silent for too long.
     """
     now = store.now()
 

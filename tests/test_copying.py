@@ -248,12 +248,12 @@ def test_a_store_that_is_recorded_into_is_copied_as_it_was_at_the_start(
         with Recording(flags, environment(tmp_path, server), tmp_path) as recording:
             for name in names:
                 server.wait_for("subscribe", channel="books", symbol=name)
-            played = server.play(generate(names, 4000, Random(3), NOON), speed=5)
+            played = server.play(generate(names, 40_000, Random(3), NOON), speed=5)
             wait_until(lambda: int(query(sqlite_url, "--count", cwd=tmp_path)) > 100, "trades")
             before = query(sqlite_url, cwd=tmp_path).splitlines()
             done = run(["copy", "--from", sqlite_url, "--to", mongo_url], environment(tmp_path), tmp_path)
             assert not played.done()
-            played.result(60)
+            played.cancel()
             assert recording.stop() == 0
     copied = query(mongo_url, cwd=tmp_path).splitlines()
     ids = [(trade["symbol"], trade["trade_id"]) for trade in map(json.loads, copied)]

@@ -33,9 +33,12 @@ class Bridged:
         return self.tape.now.monotonic
 
     def wait(self, nanoseconds: int) -> None:
-        """Let time pass for both."""
+        """Let time pass for both; a connection that is given up closes."""
         for _ in range(nanoseconds // STEP):
+            given_up = len(self.tape.resets())
             self.tape.wait(STEP)
+            for reset in self.tape.resets()[given_up:]:
+                self.tape.close(reset.connection)
             self.turn()
 
     def turn(self) -> None:

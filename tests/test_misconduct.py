@@ -8,7 +8,7 @@ from cryptofeed_cli.clock import SECOND
 from cryptofeed_cli.exchanges.base import Topic
 from cryptofeed_cli.feeds.base import Connect, Drop
 from tests.okx_market import dump
-from tests.tapes import BUSINESS, PUBLIC, Tape, fill_frame, ticker_frame
+from tests.tapes import BUSINESS, PUBLIC, START_MS, Tape, fill_frame, ticker_frame
 
 SYMBOLS = ("A-USDT", "B-USDT", "C-USDT")
 
@@ -94,10 +94,14 @@ def test_a_socket_of_delisted_symbols_only_is_given_up_and_a_new_listing_gets_an
         fetches = tape.fetches("instruments")[answered:]
         answered += len(fetches)
         for fetch in fetches:
-            rows = [{"instType": "SWAP", "instId": symbol, "state": "live"} for symbol in symbols]
+            rows = [
+                {"instType": "SWAP", "instId": symbol, "state": "live", "expTime": str(START_MS + 60_000)}
+                for symbol in symbols
+            ]
             tape.answer(fetch, dump({"code": "0", "msg": "", "data": rows if "SWAP" in fetch.path else []}))
         tape.wait()
 
+    listed("X-USD-SWAP", "OLD-USDT-SWAP")
     listed("X-USD-SWAP")
     listed("X-USD-SWAP")
     assert tape.session.connections == []

@@ -106,7 +106,7 @@ def test_two_recorders_on_one_mongodb_divide_the_symbols(tmp_path: Path, mongo_u
     assert set(subscribed.values()) == {1}
     stored = [json.loads(line)["trade_id"] for line in query(mongo_url, cwd=tmp_path).splitlines()]
     with closing(open_store(mongo_url, writable=False)) as store:
-        status = gather(store, 0)
+        status = gather(store, 0, [], "")
 
     assert sorted(stored) == sorted(truth)
     assert [one.counters["duplicates"] for one in status.recorders] == [0, 0]

@@ -34,7 +34,7 @@ from tests.stores.records import NOON, sample, trade
 
 NOW = NOON * MILLISECOND
 STANDING = Standing(
-    "desk", "run-1", "host", 4711, "LIVE", "mongodb://host/market", None, "2026-11-18T12:00:00.000000000Z",
+    "desk", "run-1", "host", os.getpid(), "LIVE", "mongodb://host/market", None, "2026-11-18T12:00:00.000000000Z",
     "2026-11-18T11:59:59.000000000Z", 0, 0, None,
 )  # fmt: skip
 
@@ -61,7 +61,8 @@ def told(name: str, heartbeat: int = 0, *, host: str = "here", **changes: object
         (told("alive", pid=2), False),
         (told("desk", pid=2), True),  # our own name, which we hold
         (told("elsewhere", pid=1, host="there"), False),
-        (told("silent", 21, pid=2), True),
+        (told("silent", 21, pid=2), False),  # its signs of life may wait behind its data
+        (told("gone and silent", 21, pid=1), True),
         (told("silent elsewhere", 21, pid=1, host="there"), True),
         (told("stopped", 100, pid=1, state="stopped", ended_at=NOW), False),
     ],
@@ -178,7 +179,7 @@ def test_while_the_store_is_unreachable_the_local_files_tell_and_nobody_is_calle
         lines = out.splitlines()
         assert lines[0].startswith(f"store unreachable: {ours}: ")
         assert lines[1] == (
-            "recorder desk (pid 4711): LIVE at 2026-11-18T12:00:00, durable up to 2026-11-18T11:59:59"
+            f"recorder desk (pid {os.getpid()}): LIVE at 2026-11-18T12:00:00, durable up to 2026-11-18T11:59:59"
         )
         assert lines[2].startswith(f"outbox {tmp_path}/desk.outbox: 2 records, 0.0 MiB since 2026-11-18T12:00:00, for ")
         assert "dead" not in out

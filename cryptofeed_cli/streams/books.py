@@ -282,9 +282,12 @@ class BookStream:
         self.save()
         self._chain.break_off()
         self._buffer.clear()
-        self._book.replace((), ())
         if self.last is not None:
             self._lose(kind, fault, reason, now, self.last.timestamp)
+
+    def forget(self) -> None:
+        """Let go of the levels of a book that is lost for good."""
+        self._book.replace((), ())
 
     def narrow(self, now: Moment) -> None:
         """One of several connections that carry this stream is gone."""

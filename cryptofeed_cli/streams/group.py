@@ -77,6 +77,8 @@ class Streams:
         self._left[symbol] = [(members, members.pop(symbol)) for members in homes if symbol in members]
         for _, stream in self._left[symbol]:
             stream.interrupt("not_subscribed", "venue", "no longer listed", now)
+            if isinstance(stream, BookStream):
+                stream.forget()
 
     def trade_stream(self, symbol: str) -> TradeStream | None:
         """Return the trades of a symbol, also of one that has left."""
