@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 TEST_READY := $(VENV)/.ready-to-test
 BENCH_READY := $(VENV)/.ready-to-bench
 # How many tests run at a time. Most of them wait more than they compute.
-WORKERS ?= 3
+WORKERS ?= 4
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$python; break; }; done)
 
@@ -21,7 +21,7 @@ record: $(READY)  ## Record BTC-USDT-SWAP into the local database; ARGS="..." ar
 	@case "$$(ps -o stat= -p $$$$ 2>/dev/null)" in *+*) set -m ;; esac; $(BIN)/cryptofeed record $(ARGS); exit $$?
 
 test: $(TEST_READY) mongod  ## Run the whole test suite; ARGS="..." are passed on
-	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal $(ARGS)
 
 lint: $(TEST_READY)  ## Check style and types
 	$(BIN)/ruff check .

@@ -81,9 +81,8 @@ def test_whoever_sends_nonsense_is_let_go_and_the_others_are_not(address: str, m
 
 
 def test_a_client_that_does_not_read_is_cut_off(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(venue_server, "QUEUE_BYTES", 10_000)
+    monkeypatch.setattr(venue_server, "QUEUE_BYTES", 1_000)  # less than one book
     with connect(f"ws://{address}/ws/v5/public", max_queue=1) as client:
-        client.send(SUBSCRIBE)
         client.send(SUBSCRIBE)
         with pytest.raises(ConnectionClosed):
             read_on(client)
