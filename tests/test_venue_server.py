@@ -80,7 +80,7 @@ def test_whoever_sends_nonsense_is_let_go_and_the_others_are_not(address: str, m
             good.recv(PATIENCE)
 
 
-def test_a_client_that_does_not_read_is_cut_off(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_client_for_whom_too_much_waits_is_cut_off(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(venue_server, "QUEUE_BYTES", 1_000)  # less than one book
     with connect(f"ws://{address}/ws/v5/public", max_queue=1) as client:
         client.send(SUBSCRIBE)
