@@ -83,3 +83,30 @@ class Recording:
         """Send a signal and return the exit code."""
         self.process.send_signal(number)
         return self.process.wait(PATIENCE)
+
+
+class Serving:
+    """A ``simulate --serve`` process on a port of its own, a context manager that leaves none behind."""
+
+    def __init__(self, *arguments: str, cwd: Path) -> None:
+        self._log = cwd / "serve.log"
+        with self._log.open("wb") as log:
+            command = [*COMMAND, "simulate", *arguments, "--serve", "0"]
+            self.process = subprocess.Popen(command, env=environment(cwd), cwd=cwd, stderr=log)
+        wait_until(lambda: "REST_URL=" in self.said or self.process.poll() is not None, "the server's addresses")
+        words = [word.partition("=") for word in self.said.split() if word.startswith("CRYPTOFEED_")]
+        self.variables = {name: value for name, _, value in words}
+        self.rest_url = self.variables["CRYPTOFEED_OKX_REST_URL"]
+
+    def __enter__(self) -> Serving:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait(PATIENCE)
+
+    @property
+    def said(self) -> str:
+        """What it wrote on stderr so far."""
+        return self._log.read_text()

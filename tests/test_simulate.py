@@ -19,7 +19,7 @@ from cryptofeed_cli.errors import StoreUnreachable
 from cryptofeed_cli.exchanges.okx import Okx
 from cryptofeed_cli.stores import open_store
 from cryptofeed_cli.types import KINDS, Source
-from tests.processes import COMMAND, PATIENCE, Recording, environment, query, run, wait_until
+from tests.processes import COMMAND, PATIENCE, Recording, Serving, environment, query, run, wait_until
 
 FIXED = ("--seed", "7", "--start", "2026-11-22", "--speed", "0")
 SIMULATED: frozenset[Source] = frozenset({"simulated"})
@@ -148,33 +148,6 @@ def test_what_is_wrong_is_said_in_one_line(tmp_path: Path, arguments: list[str],
 
 
 # As a server
-
-
-class Serving:
-    """A ``simulate --serve`` process on a port of its own, a context manager that leaves none behind."""
-
-    def __init__(self, *arguments: str, cwd: Path) -> None:
-        self._log = cwd / "serve.log"
-        with self._log.open("wb") as log:
-            command = [*COMMAND, "simulate", *arguments, "--serve", "0"]
-            self.process = subprocess.Popen(command, env=environment(cwd), cwd=cwd, stderr=log)
-        wait_until(lambda: "REST_URL=" in self.said or self.process.poll() is not None, "the server's addresses")
-        words = [word.partition("=") for word in self.said.split() if word.startswith("CRYPTOFEED_")]
-        self.variables = {name: value for name, _, value in words}
-        self.rest_url = self.variables["CRYPTOFEED_OKX_REST_URL"]
-
-    def __enter__(self) -> Serving:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.wait(PATIENCE)
-
-    @property
-    def said(self) -> str:
-        """What it wrote on stderr so far."""
-        return self._log.read_text()
 
 
 def test_a_recorder_records_it_and_labels_everything(tmp_path: Path) -> None:
