@@ -439,6 +439,28 @@ def test_closing_ends_a_silent_connection_at_once(server: OkxServer) -> None:
         server.wait_for("disconnect")
 
 
+def test_who_found_nobody_tries_again_as_soon_as_another_connection_gets_through(server: OkxServer) -> None:
+    server.refuse_connections()
+    with watching(server.public_url, server.business_url, retry_initial=60 * SECOND, retry_max=60 * SECOND) as live:
+        live.do(Connect(1, "public"))
+        live.wait(Closed)
+        server.refuse_connections(False)
+        live.do(Connect(2, "business"))
+        assert {event.connection for event in live.wait(Opened, 2, timeout=RawServer.PATIENCE)} == {1, 2}
+
+
+def test_two_that_get_through_and_are_cut_off_do_not_wake_each_other(server: OkxServer) -> None:
+    with watching(server.public_url, server.business_url, retry_initial=60 * SECOND, retry_max=60 * SECOND) as live:
+        live.do(Connect(1, "public"), Connect(2, "business"))
+        live.wait_open(server, 2)
+        server.drop()
+        live.wait(Closed, 2)
+        for number in (3, 4, 5):
+            live.do(Connect(number, "public"))
+            live.wait(Opened, number)
+        assert [event.connection for event in live.all(Opened)[2:]] == [3, 4, 5]
+
+
 def test_closing_ends_a_long_wait_at_once(server: OkxServer) -> None:
     server.refuse_connections()
     with watching(server.public_url, retry_initial=60 * SECOND, retry_max=60 * SECOND) as live:

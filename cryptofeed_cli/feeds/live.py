@@ -21,7 +21,7 @@ from cryptofeed_cli.errors import DialFailed, UsageError
 from cryptofeed_cli.feeds.base import Action, Closed, Connect, Died, Drop, Event, Fetch, Frame, Opened, Reset, Send
 from cryptofeed_cli.feeds.buffer import Depth, EventBuffer
 from cryptofeed_cli.feeds.fetcher import Fetcher
-from cryptofeed_cli.feeds.pacing import Backoff, Limiter
+from cryptofeed_cli.feeds.pacing import Backoff, Limiter, Returns
 from cryptofeed_cli.feeds.stream import ForwardClock, Stream
 from cryptofeed_cli.network import USER_AGENT, Dialer, explain
 from cryptofeed_cli.rest import Rest
@@ -70,6 +70,7 @@ class LiveFeed:
         self._retry_initial, self._retry_max = retry_initial, retry_max
         self._connect_timeout = connect_timeout
         self._limiter = Limiter(connects_per_second, _CONNECT_PERIOD, clock)
+        self._returns = Returns()
         self._events = EventBuffer(queue_bytes, queue_events)
         self._connections: dict[int, _Connection] = {}
         self._leaving: list[_Connection] = []
@@ -130,6 +131,7 @@ class LiveFeed:
             self._events,
             clock=self._clock,
             limiter=self._limiter,
+            returns=self._returns,
             backoff=Backoff(self._retry_initial, self._retry_max, self._rng),
             timeout=self._connect_timeout,
         )
@@ -173,6 +175,7 @@ class _Connection:
         *,
         clock: Clock,
         limiter: Limiter,
+        returns: Returns,
         backoff: Backoff,
         timeout: int,
     ) -> None:
@@ -184,9 +187,12 @@ class _Connection:
         self._clock = ForwardClock(clock)
         """Made anew with every socket: a clock that was set back goes on from there."""
         self._limiter = limiter
+        self._returns = returns
         self._backoff = backoff
         self._timeout = timeout
         self._turn = 0
+        self._open = False
+        """Whether the last attempt got through."""
         self._fruitful = False
         self._stream: Stream | None = None
         self._dropped = threading.Event()
@@ -205,12 +211,14 @@ class _Connection:
 
     def drop(self) -> None:
         self._dropped.set()
+        self._returns.stir()
         self.reset("dropped")
 
     def _run(self) -> None:
         try:
             while self._enter():
-                self._fruitful = False
+                self._open = self._fruitful = False
+                returns = self._returns.count
                 code, reason = self._live_once(self._targets[self._turn % len(self._targets)])
                 if self._fruitful:
                     self._backoff.reset()
@@ -219,10 +227,20 @@ class _Connection:
                 retry_in = self._backoff.next()
                 now, monotonic = self._clock.now(), self._clock.monotonic()
                 self._put(Closed(self._number, now, monotonic, code, reason, retry_in))
-                self._dropped.wait(retry_in / SECOND)
+                self._pause(retry_in, returns)
         except BaseException as exc:  # the session must hear of it, whatever it is
             now, monotonic = self._clock.now(), self._clock.monotonic()
             self._events.put_now(Died(self.thread.name, now, monotonic, exc))
+
+    def _pause(self, nanoseconds: int, returns: int) -> None:
+        """Wait before the next attempt. Who found nobody waits no longer once another connection gets through.
+
+        Who got through and was cut off keeps to the back-off: two of them would else wake each other without end.
+        """
+        if self._open:
+            self._dropped.wait(nanoseconds / SECOND)
+        else:
+            self._returns.wait(returns, nanoseconds, self._dropped.is_set)
 
     def _enter(self) -> bool:
         """Wait until the limit on connects lets this one through; False: dropped meanwhile."""
@@ -270,6 +288,8 @@ class _Connection:
         announced = (socket.getheaders() or {}).get(ANNOUNCED_HEADER)
         stream.deliver = socket.send_text
         self._put(Opened(self._number, self._clock.now(), self._clock.monotonic(), announced))
+        self._open = True
+        self._returns.tell()
         return socket
 
     def _receive(self, socket: _Socket, stream: Stream) -> tuple[int | None, str]:

@@ -1,14 +1,14 @@
-"""When to connect: a back-off per connection and one limit over all of them; neither sleeps itself."""
+"""When to connect: a back-off per connection, one limit over all of them, and word of who got through."""
 
 from __future__ import annotations
 
 import random
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from cryptofeed_cli.clock import MILLISECOND, Clock
+from cryptofeed_cli.clock import MILLISECOND, SECOND, Clock
 
 _ASK_AGAIN = 50 * MILLISECOND
 """While all places are taken by visits whose end nobody knows."""
@@ -70,3 +70,28 @@ class Limiter:
             with self._lock:
                 self._under_way -= 1
                 self._ended.append(self._clock.monotonic())
+
+
+class Returns:
+    """Tells those who wait to try again that one of them got through: the exchange is back, for all of them."""
+
+    def __init__(self) -> None:
+        self._condition = threading.Condition()
+        self.count = 0
+        """How often anybody got through."""
+
+    def tell(self) -> None:
+        """Somebody got through."""
+        with self._condition:
+            self.count += 1
+            self._condition.notify_all()
+
+    def stir(self) -> None:
+        """Have everybody look whether they still wait for anything."""
+        with self._condition:
+            self._condition.notify_all()
+
+    def wait(self, since: int, nanoseconds: int, gone: Callable[[], bool]) -> None:
+        """Wait until somebody got through after the ``since``-th time, or ``gone`` holds, but no longer than given."""
+        with self._condition:
+            self._condition.wait_for(lambda: self.count != since or gone(), nanoseconds / SECOND)
