@@ -19,8 +19,8 @@ from cryptofeed_cli.clock import SECOND, SystemClock
 from cryptofeed_cli.errors import StoreUnreachable
 from cryptofeed_cli.keeping import drain_into
 from cryptofeed_cli.stores import Store, open_store
-from cryptofeed_cli.stores.outbox import Outbox, open_outbox
 from cryptofeed_cli.stores.places import places
+from cryptofeed_cli.stores.recorder_outbox import RecorderOutbox, open_outbox
 from cryptofeed_cli.types import Run, Trade
 from cryptofeed_cli.writer import Writer
 from tests.mongod import Mongod, MongodMissing
@@ -73,7 +73,7 @@ def _opened(url: str) -> Iterator[Store]:
 
 
 @contextmanager
-def _outbox(here: Path, name: str) -> Iterator[Outbox]:
+def _outbox(here: Path, name: str) -> Iterator[RecorderOutbox]:
     outbox = open_outbox(places(here, name), "bench", 1 << 30)
     try:
         yield outbox
@@ -81,7 +81,7 @@ def _outbox(here: Path, name: str) -> Iterator[Outbox]:
         outbox.close()
 
 
-def _through_writer(store: Store, outbox: Outbox, made: list[list[Trade]]) -> float:
+def _through_writer(store: Store, outbox: RecorderOutbox, made: list[list[Trade]]) -> float:
     writer = Writer(store, outbox, clock=SystemClock(), rng=random.Random(1), patience=10 * SECOND)
     begin = time.perf_counter()
     for batch in made:
@@ -102,7 +102,7 @@ def _by_hand(store: Store, made: list[list[Trade]]) -> float:
     return time.perf_counter() - begin
 
 
-def _drained(store: Store, outbox: Outbox, made: list[list[Trade]]) -> float:
+def _drained(store: Store, outbox: RecorderOutbox, made: list[list[Trade]]) -> float:
     for batch in made:
         for start in range(0, len(batch), SMALL):
             outbox.append(batch[start : start + SMALL], 1)

@@ -37,8 +37,8 @@ from cryptofeed_cli.shards import WHOLE, Shard
 from cryptofeed_cli.standing import is_alive, write_standing
 from cryptofeed_cli.stores import identity, open_store, redact, store_name
 from cryptofeed_cli.stores.base import Store
-from cryptofeed_cli.stores.outbox import Outbox
 from cryptofeed_cli.stores.places import places
+from cryptofeed_cli.stores.recorder_outbox import RecorderOutbox
 from cryptofeed_cli.stores.urls import scheme
 from cryptofeed_cli.streams import Sampling
 from cryptofeed_cli.symbols import find_symbols, is_pattern
@@ -59,7 +59,7 @@ _NOT_YET = {
 def build_recorder(
     settings: Settings,
     store: Store,
-    outbox: Outbox,
+    outbox: RecorderOutbox,
     *,
     clock: Clock,
     stop: Event,

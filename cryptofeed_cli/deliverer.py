@@ -16,7 +16,7 @@ from cryptofeed_cli.errors import OutboxRefused, StoreUnreachable
 from cryptofeed_cli.feeds.pacing import Backoff
 from cryptofeed_cli.parcels import Parcel, Parcels
 from cryptofeed_cli.stores.base import Store, Written
-from cryptofeed_cli.stores.outbox import Outbox
+from cryptofeed_cli.stores.recorder_outbox import RecorderOutbox
 from cryptofeed_cli.types import Record
 
 LOG = logging.getLogger(__name__)
@@ -26,6 +26,8 @@ MOST_BYTES = 2 << 20
 """How much out of the outbox is written into the store at once, before compression: small batches together are fast."""
 CLOCK_EVERY = 10 * MINUTE
 """How often the store's clock is asked for."""
+OPEN_EVERY = 10 * SECOND
+"""How often it is tried to open an outbox that had no room to be."""
 _LOOK_EVERY = 1.0
 
 Outcome = TypeVar("Outcome")
@@ -38,7 +40,7 @@ class Deliverer:
         self,
         parcels: Parcels,
         store: Store,
-        outbox: Outbox,
+        outbox: RecorderOutbox,
         *,
         clock: Clock,
         backoff: Backoff,
@@ -58,7 +60,7 @@ class Deliverer:
         """Why the store takes nothing; None: it does, as far as is known."""
         self.clock_offset = 0
         """The store's clock minus ours, in nanoseconds; 0 where the difference is smaller than asking takes."""
-        self._clock_due = clock.monotonic()
+        self._clock_due = self._open_due = clock.monotonic()
         if away or outbox.backlog.records:
             parcels.spool()
 
@@ -82,6 +84,8 @@ class Deliverer:
         parcels = self._parcels
         if self._clock.monotonic() >= self._clock_due:
             return self._compare_clocks
+        if not self._outbox.is_open and self._clock.monotonic() >= self._open_due:
+            return self._reopen
         if self._greet is not None and not self._outbox.inherits:
             return self._meet
         if parcels.copying is not None and parcels.copying.stored:
@@ -105,6 +109,11 @@ class Deliverer:
         if told is not None:
             self.clock_offset = 0 if before <= told <= after else told - (before + after) // 2
 
+    def _reopen(self) -> None:
+        self._open_due = self._clock.monotonic() + OPEN_EVERY
+        with suppress(OutboxRefused):  # said when it was first refused
+            self._outbox.reopen()
+
     def _meet(self) -> None:
         greet = self._greet
         if greet is not None and self._attempt(lambda: (greet(self._store),)) is not None:
@@ -124,7 +133,12 @@ class Deliverer:
                 self._outbox.discard(copy)
 
     def _drain(self) -> None:
-        batch = self._outbox.peek(MOST_RECORDS, MOST_BYTES)
+        try:
+            batch = self._outbox.peek(MOST_RECORDS, MOST_BYTES)
+        except OutboxRefused as exc:
+            LOG.debug("%s; trying again", exc)
+            self._stop.wait(self._backoff.next() / SECOND)
+            return
         if batch is None:
             return
         written = self._attempt(lambda: self._store.write(batch.records))

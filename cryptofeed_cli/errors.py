@@ -209,6 +209,10 @@ class StoreRefused(StoreError):
     """A store that answers, and says no."""
 
 
+class StoreDamaged(StoreRefused):
+    """A store whose file cannot be read as it was written."""
+
+
 class StoreBusy(StoreError):
     """A store file that another recorder holds."""
 

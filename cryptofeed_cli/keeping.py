@@ -14,13 +14,14 @@ from typing import NamedTuple
 from cryptofeed_cli.clock import SECOND, Clock
 from cryptofeed_cli.config import Settings
 from cryptofeed_cli.deliverer import MOST_BYTES, MOST_RECORDS
-from cryptofeed_cli.errors import OutboxDamaged, OutboxError, StoreTooNew, StoreUnreachable, UsageError
+from cryptofeed_cli.errors import OutboxError, OutboxRefused, StoreTooNew, StoreUnreachable, UsageError
 from cryptofeed_cli.printable import escape
-from cryptofeed_cli.stores import identity, open_store, redact
+from cryptofeed_cli.stores import identity, open_store, redact, set_aside
 from cryptofeed_cli.stores.base import Store
 from cryptofeed_cli.stores.lazy import LazyStore
-from cryptofeed_cli.stores.outbox import Outbox, inspect, open_outbox, replace_damaged
+from cryptofeed_cli.stores.outbox import inspect
 from cryptofeed_cli.stores.places import outboxes, places
+from cryptofeed_cli.stores.recorder_outbox import RecorderOutbox, open_outbox
 
 LOG = logging.getLogger(__name__)
 
@@ -32,7 +33,7 @@ class Keepers(NamedTuple):
     """Where records go."""
 
     store: LazyStore
-    outbox: Outbox
+    outbox: RecorderOutbox
     away: str | None
     """Why the store takes nothing yet; None: it answers."""
     waited_since: int | None
@@ -52,13 +53,13 @@ def open_keepers(settings: Settings, name: str, clock: Clock) -> Iterator[Keeper
         except StoreUnreachable as exc:
             LOG.warning("%s; recording into the outbox until it answers", exc)
             away = exc.reason
-        outbox = _outbox(settings, name)
+        outbox = _outbox_or_none_yet(settings, name)
         try:
             _bind(outbox, settings, name)
             _tell_of_others(outbox, settings)
             waited_since = outbox.backlog.since
             if away is None:
-                outbox = _drain_first(outbox, store, clock)
+                _drain_first(outbox, store, clock)
             yield Keepers(store, outbox, away, waited_since)
         finally:
             outbox.close()
@@ -78,8 +79,7 @@ def drain_outbox(settings: Settings, name: str) -> int:
         _tell_of_others(outbox, settings)  # with a wrong name nothing would be written, and nothing said
         store.open()
         while outbox.backlog.records:
-            outbox, count = _drain_once(outbox, store)
-            written += count
+            written += drain_into(store, outbox)
     finally:
         outbox.close()
         store.close()
@@ -88,18 +88,28 @@ def drain_outbox(settings: Settings, name: str) -> int:
 
 def _opener(settings: Settings, *, recorder: str | None) -> LazyStore:
     url = settings.store_url
-    return LazyStore(redact(url), partial(open_store, url, writable=True, recorder=recorder))
+    opener = partial(open_store, url, writable=True, recorder=recorder)
+    return LazyStore(redact(url), opener, None if recorder is None else partial(set_aside, url))
 
 
-def _outbox(settings: Settings, name: str) -> Outbox:
+def _outbox(settings: Settings, name: str) -> RecorderOutbox:
     return open_outbox(places(settings.data_directory, name), _holder(name), settings.store.outbox_max)
+
+
+def _outbox_or_none_yet(settings: Settings, name: str) -> RecorderOutbox:
+    """Open the outbox, or have one that is opened as soon as its disk has room: the store may answer all the same."""
+    try:
+        return _outbox(settings, name)
+    except OutboxRefused as exc:
+        LOG.warning("%s; recording without an outbox until it can be opened", exc)
+        return RecorderOutbox(places(settings.data_directory, name), _holder(name), settings.store.outbox_max)
 
 
 def _holder(name: str) -> str:
     return f"recorder {name} (pid {os.getpid()} on {socket.gethostname()})"
 
 
-def _bind(outbox: Outbox, settings: Settings, name: str) -> None:
+def _bind(outbox: RecorderOutbox, settings: Settings, name: str) -> None:
     """Make it the outbox of this store, unless it holds something for another one."""
     backlog, ours = outbox.backlog, identity(settings.store_url)
     if backlog.records and backlog.store not in ("", ours):
@@ -111,7 +121,7 @@ def _bind(outbox: Outbox, settings: Settings, name: str) -> None:
         outbox.bind(ours)
 
 
-def _tell_of_others(outbox: Outbox, settings: Settings) -> None:
+def _tell_of_others(outbox: RecorderOutbox, settings: Settings) -> None:
     """Tell of what waits in the outboxes of other names."""
     for path in outboxes(settings.data_directory):
         if path != outbox.path:
@@ -127,28 +137,20 @@ def _tell(path: Path) -> None:
         LOG.warning("%s records for the store %s wait in the outbox %s", f"{other.records:,}", other.store, path)
 
 
-def _drain_first(outbox: Outbox, store: Store, clock: Clock) -> Outbox:
+def _drain_first(outbox: RecorderOutbox, store: Store, clock: Clock) -> None:
     deadline = clock.monotonic() + DRAINED_FIRST
     before = outbox.backlog.records
     while outbox.backlog.records and clock.monotonic() < deadline:
         try:
-            outbox, _ = _drain_once(outbox, store)
-        except StoreUnreachable:
+            drain_into(store, outbox)
+        except (StoreUnreachable, OutboxRefused):
             break  # the writer has more patience
     written = before - outbox.backlog.records
     if before:
         LOG.info("%s of %s records that an earlier run left are in the store now", f"{written:,}", f"{before:,}")
-    return outbox
 
 
-def _drain_once(outbox: Outbox, store: Store) -> tuple[Outbox, int]:
-    try:
-        return outbox, drain_into(store, outbox)
-    except OutboxDamaged as exc:
-        return replace_damaged(outbox, exc), 0
-
-
-def drain_into(store: Store, outbox: Outbox) -> int:
+def drain_into(store: Store, outbox: RecorderOutbox) -> int:
     """Write the oldest of what waits into the store, as much as goes there at once; return how many records."""
     batch = outbox.peek(MOST_RECORDS, MOST_BYTES)
     if batch is None:

@@ -14,7 +14,7 @@ from cryptofeed_cli.clock import MINUTE, SECOND, Clock, format_duration
 from cryptofeed_cli.errors import OutboxRefused
 from cryptofeed_cli.feeds.pacing import Backoff
 from cryptofeed_cli.parcels import Parcel, Parcels, Refusal
-from cryptofeed_cli.stores.outbox import Outbox
+from cryptofeed_cli.stores.recorder_outbox import RecorderOutbox
 
 LOG = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ class Spooler:
     def __init__(
         self,
         parcels: Parcels,
-        outbox: Outbox,
+        outbox: RecorderOutbox,
         *,
         clock: Clock,
         patience: int,

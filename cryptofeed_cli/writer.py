@@ -20,7 +20,8 @@ from cryptofeed_cli.feeds.pacing import Backoff
 from cryptofeed_cli.parcels import QUEUED, Parcel, Parcels, Refusal
 from cryptofeed_cli.spooler import Spooler
 from cryptofeed_cli.stores.base import Store, Written
-from cryptofeed_cli.stores.outbox import Backlog, Outbox
+from cryptofeed_cli.stores.outbox import Backlog
+from cryptofeed_cli.stores.recorder_outbox import RecorderOutbox
 from cryptofeed_cli.types import KIND_OF, MarketRecord, Record, Run
 
 LOG = logging.getLogger(__name__)
@@ -45,7 +46,7 @@ class Writer:
     def __init__(
         self,
         store: Store,
-        outbox: Outbox,
+        outbox: RecorderOutbox,
         *,
         clock: Clock,
         rng: Random,

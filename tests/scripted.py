@@ -72,6 +72,7 @@ class MemoryOutbox:
     """Keeps batches in order, durable nowhere; takes none while it is ``full``."""
 
     path = Path("scripted.outbox")
+    is_open = True
 
     def __init__(self) -> None:
         self.batches: dict[int, list[Record]] = {}

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from cryptofeed_cli.stores.places import places
+from tests.disks import fill_up, small_disk
 from tests.faults import CHANNELS, SYMBOLS, check, finish, recorded_scene, rows
 from tests.processes import environment, run, wait_until
 from tests.test_outages import MOST_GROWTH, live
@@ -20,27 +20,8 @@ SIZE = "24m"
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
     """A small disk of the test's own, where this user may mount one."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs", str(disk)], capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        pytest.skip(f"no disk can be mounted here: {done.stderr.strip() or 'no mount command'}")
-    yield disk
-    subprocess.run(["umount", "--lazy", str(disk)], check=True)
-
-
-def fill(disk: Path) -> Path:
-    """Leave no room at all."""
-    filler = disk / "filler"
-    with filler.open("wb", buffering=0) as file, suppress(OSError):
-        while True:
-            file.write(bytes(1 << 16))
-    with filler.open("ab", buffering=0) as file, suppress(OSError):
-        while True:
-            file.write(b"\0" * 64)
-    return filler
+    with small_disk(tmp_path / "disk", SIZE) as mounted:
+        yield mounted
 
 
 @pytest.mark.parametrize("times", [1, pytest.param(3, marks=[pytest.mark.soak, pytest.mark.timeout(400)])])
@@ -51,7 +32,7 @@ def test_trades_are_complete_again_once_there_is_room(tmp_path: Path, disk: Path
         before = live(scene, 1, pid)
         most = before
         for number in range(1, times + 1):
-            filler = fill(disk)
+            filler = fill_up(disk)
             while recording.said.count("the recording halts") < number:
                 assert recording.process.poll() is None, recording.said
                 most = max(most, live(scene, 0.2, pid))
@@ -71,6 +52,41 @@ def test_trades_are_complete_again_once_there_is_room(tmp_path: Path, disk: Path
         (symbol, channel, "writer", "us") for symbol in SYMBOLS for channel in CHANNELS
     }
     assert all(gap["missing"] and gap["status"] == "filled" for gap in gaps if gap["channel"] == "trades")
+
+
+def test_without_any_room_for_an_outbox_a_store_elsewhere_is_recorded_into_and_the_outbox_comes_with_the_room(
+    tmp_path: Path, disk: Path
+) -> None:
+    filler = fill_up(disk)
+    elsewhere = f"sqlite:///{tmp_path}/market.db"
+    with recorded_scene(
+        tmp_path, 34, 20_000, "--name", "desk", url=elsewhere, CRYPTOFEED_DATA_DIR=str(disk)
+    ) as (scene, recording, url):
+        scene.go(100)
+        recording.wait_for_line("recording without an outbox until it can be opened")
+        filler.unlink()
+        recording.wait_for_line("open again")
+        assert places(disk, "desk").outbox.exists()
+        finish(scene, recording, url)
+        check(scene, url)
+
+
+def test_without_any_room_at_all_the_recording_waits_for_it(tmp_path: Path, disk: Path) -> None:
+    filler = fill_up(disk)
+    with recorded_scene(
+        tmp_path, 35, 20_000, url=f"sqlite:///{disk}/market.db", away=True, CRYPTOFEED_DATA_DIR=str(disk)
+    ) as (scene, recording, url):
+        recording.wait_for_line("the recording halts")
+        filler.unlink()
+        recording.wait_for_line("the recording goes on")
+        scene.server.wait_for("subscribe", channel="trades-all", count=2 * len(SYMBOLS))
+        scene.server.wait_for("subscribe", channel="books", count=2 * len(SYMBOLS))
+        scene.go(100)
+        finish(scene, recording, url)
+    for symbol in SYMBOLS:
+        stored = [trade["trade_id"] for trade in rows(url, "trades", symbol)]
+        assert stored == sorted((row["tradeId"] for row in scene.server.market.trades[symbol]), key=int)
+    assert {(gap["channel"], gap["kind"]) for gap in rows(url, "gaps")} == {(one, "writer") for one in CHANNELS}
 
 
 def test_an_outbox_as_large_as_it_may_be_halts_the_recording_and_keeps_what_it_has(tmp_path: Path) -> None:

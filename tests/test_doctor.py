@@ -19,8 +19,8 @@ from cryptofeed_cli.clock import SystemClock
 from cryptofeed_cli.config import load
 from cryptofeed_cli.doctor import NAMES, Check, Verdict, examine
 from cryptofeed_cli.exchanges.okx import Okx
-from cryptofeed_cli.stores.outbox import open_outbox
 from cryptofeed_cli.stores.places import places
+from cryptofeed_cli.stores.recorder_outbox import open_outbox
 from tests.certificates import Authority
 from tests.okx_market import generate
 from tests.okx_server import SYMBOLS, OkxServer

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -10,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from cryptofeed_cli.stores.outbox import inspect, open_outbox
+from cryptofeed_cli.stores import open_store
+from cryptofeed_cli.stores.outbox import inspect
 from cryptofeed_cli.stores.places import outboxes, places
+from cryptofeed_cli.stores.recorder_outbox import open_outbox
 from tests.faults import SYMBOLS, Scene, check, check_trades, finish, recorded_scene, recorder, rows
 from tests.mongod import Mongod, MongodMissing, ReplicaSet
 from tests.processes import environment, run, wait_until
@@ -267,3 +270,17 @@ def test_a_torn_outbox_is_set_aside_and_the_recording_begins(home: Path) -> None
     assert len(list(home.glob("desk.outbox.damaged-*"))) >= 1
 
 
+@pytest.mark.parametrize("share", [0.3, 0.99])
+def test_a_store_whose_file_lost_its_end_is_set_aside_and_the_recording_begins(home: Path, share: float) -> None:
+    path = home / "market.db"
+    with closing(open_store(f"sqlite:///{path}", writable=True)) as store:
+        store.write([trade(number) for number in range(2000)])
+    os.truncate(path, int(path.stat().st_size * share))
+
+    with recorded_scene(home, 33, 5_000, url=f"sqlite:///{path}") as (scene, recording, url):
+        scene.go(50)
+        finish(scene, recording, url)
+        check(scene, url)
+
+    (aside,) = (one for one in home.glob("market.db.damaged-*") if one.name[-4:] not in ("-wal", "-shm"))
+    assert f"is damaged: set aside as {aside}" in recording.said

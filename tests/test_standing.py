@@ -25,8 +25,8 @@ from cryptofeed_cli.standing import (
 from cryptofeed_cli.status import gather
 from cryptofeed_cli.stores import identity, open_store
 from cryptofeed_cli.stores.base import Store
-from cryptofeed_cli.stores.outbox import open_outbox
 from cryptofeed_cli.stores.places import places
+from cryptofeed_cli.stores.recorder_outbox import open_outbox
 from cryptofeed_cli.types import Run
 from tests.okx_server import OkxServer
 from tests.processes import Recording, environment, run, wait_until

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
@@ -13,15 +14,14 @@ import pytest
 from cryptofeed_cli.clock import MILLISECOND, SECOND, SystemClock
 from cryptofeed_cli.errors import (
     CryptofeedError,
-    OutboxDamaged,
     OutboxRefused,
     StoreRefused,
     StoreUnreachable,
     ThreadDied,
 )
 from cryptofeed_cli.stores.base import Written
-from cryptofeed_cli.stores.outbox import open_outbox
 from cryptofeed_cli.stores.places import places
+from cryptofeed_cli.stores.recorder_outbox import open_outbox
 from cryptofeed_cli.types import Gap, Record, Run
 from cryptofeed_cli.writer import QUEUED_BATCHES, Writer
 from tests.processes import wait_until
@@ -478,21 +478,22 @@ def test_any_other_error_is_the_death_of_a_thread_that_has_a_name(rig: Rig, thre
     assert caught.value.__cause__ is error
 
 
-def test_an_outbox_that_turns_out_damaged_ends_it_and_the_store_gets_what_it_takes(rig: Rig) -> None:
-    damaged = OutboxDamaged("desk.outbox", "is damaged")
+def test_a_batch_that_is_torn_in_the_outbox_costs_itself_and_nothing_around_it(
+    tmp_path: Path, store: ScriptedStore
+) -> None:
+    several = batches(30, size=10)
+    with rigged(tmp_path, store) as rig:
+        store.error = UNREACHABLE
+        rig.submit(several[:20])
+        wait_until(lambda: rig.writer.backlog.records == 200, "the outbox to have it all")
+        with closing(sqlite3.connect(rig.outbox.path)) as database, database:
+            database.execute("UPDATE batches SET contents = zeroblob(50) WHERE id = 5")
+        store.error = None
+        rig.submit(several[20:])
+        rig.wait_for(290)
+        rig.close()
 
-    def broken(*_: object) -> int:
-        raise damaged
-
-    rig.outbox.append = broken  # type: ignore[method-assign]
-    rig.store.error = UNREACHABLE
-    rig.submit(batches(2))
-    wait_until(lambda: rig.writer._failure, "the end of the thread")
-    rig.store.error = None
-
-    with pytest.raises(OutboxDamaged):
-        rig.close(5, rest=batches(1, first=4))
-    assert rig.store.records == [*flat(batches(3)), last_run()]
+    assert store.records == [*flat(several[:4]), *flat(several[5:]), last_run()]
 
 
 def test_gaps_go_the_same_way_as_all_else(rig: Rig) -> None:

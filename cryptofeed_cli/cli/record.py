@@ -99,6 +99,7 @@ def record(
         if recorder is None:
             typer.echo("stopped before it was known which symbols to record", err=True)
             return
+        opened.keep()
         # Not before: what earlier runs left has been read by now.
         with retention(settings.store.retention, lambda: open_store(settings.store_url, writable=True), clock, stop):
             view = recorder.record(stop, until)

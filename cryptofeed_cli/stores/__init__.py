@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from cryptofeed_cli.stores.base import Store
 from cryptofeed_cli.stores.urls import identity, redact, scheme, sqlite_path, store_name
 
-__all__ = ["Store", "identity", "open_store", "redact", "store_name"]
+__all__ = ["Store", "identity", "open_store", "redact", "set_aside", "store_name"]
 
 
 def open_store(url: str, *, writable: bool, recorder: str | None = None) -> Store:
@@ -22,3 +24,15 @@ def open_store(url: str, *, writable: bool, recorder: str | None = None) -> Stor
     from cryptofeed_cli.stores.mongo import open_mongo
 
     return open_mongo(url, writable=writable)
+
+
+def set_aside(url: str) -> Path | None:
+    """Rename the damaged file of the store that ``url`` names; return its new name. Raises `OSError`.
+
+    None: it has no file, or one that is not ours.
+    """
+    if scheme(url) != "sqlite":
+        return None
+    from cryptofeed_cli.stores import sqlite_file
+
+    return sqlite_file.set_aside(sqlite_path(url))

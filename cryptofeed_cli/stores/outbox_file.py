@@ -50,6 +50,12 @@ _TRANSIENT = {
     sqlite3.SQLITE_BUSY: f"locked by another program for {BUSY_SECONDS:g} s",
     sqlite3.SQLITE_NOMEM: "out of memory",
 }
+_LATER = {
+    sqlite3.SQLITE_READONLY: "its disk is read-only; make it writable",
+    sqlite3.SQLITE_CANTOPEN: "its files cannot be opened; see to the directory",
+    sqlite3.SQLITE_PERM: "permission denied",
+}
+"""What may pass once the outbox is in use, and hardly by itself where it is to be opened."""
 
 _Contents = msgspec.defstruct(
     "_Contents",
@@ -62,7 +68,7 @@ _LEVEL = 1
 
 
 @contextmanager
-def in_our_words(path: Path) -> Iterator[None]:
+def in_our_words(path: Path, *, opening: bool = False) -> Iterator[None]:
     """Turn what SQLite raises into `OutboxRefused` (again later), `OutboxDamaged` or `OutboxError` (never)."""
     try:
         yield
@@ -72,12 +78,14 @@ def in_our_words(path: Path) -> Iterator[None]:
             raise OutboxDamaged(str(path), f"is damaged ({exc})") from exc
         if code in _TRANSIENT:
             raise OutboxRefused(str(path), _TRANSIENT[code]) from exc
+        if code in _LATER and not opening:
+            raise OutboxRefused(str(path), _LATER[code]) from exc
         raise OutboxError(str(path), f"cannot be used: {exc}") from exc
 
 
 def connect(path: Path, *, writable: bool) -> sqlite3.Connection:
     """Open the file, made where it is missing and ``writable``; raise an `OutboxError` or `StoreTooNew`."""
-    with in_our_words(path):
+    with in_our_words(path, opening=True):
         connection = sqlite3.connect(
             f"{path.absolute().as_uri()}?mode={'rwc' if writable else 'ro'}",
             uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False,
@@ -136,8 +144,8 @@ def bound(connection: sqlite3.Connection) -> str:
     return str(store)
 
 
-def readable(path: Path, connection: sqlite3.Connection) -> Iterator[tuple[list[Record], int]]:
-    """Yield the batches of a damaged file that can be read, in order: their records, and when they were recorded."""
+def readable(path: Path, connection: sqlite3.Connection) -> Iterator[tuple[int, list[Record], int]]:
+    """Yield the batches of a damaged file that can be read, in order: number, records, and when they were recorded."""
     sql = "SELECT recorded_at, contents FROM batches WHERE id = ?"
     for number in _numbers(connection):
         try:
@@ -146,7 +154,7 @@ def readable(path: Path, connection: sqlite3.Connection) -> Iterator[tuple[list[
         except (OutboxDamaged, sqlite3.Error, TypeError):  # TypeError: no such row, or a blob that is none
             continue
         if isinstance(recorded_at, int):
-            yield records, recorded_at
+            yield number, records, recorded_at
 
 
 def _numbers(connection: sqlite3.Connection) -> list[int]:

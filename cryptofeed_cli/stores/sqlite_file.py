@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 
-from cryptofeed_cli.errors import StoreError, StoreRefused, StoreTooNew, StoreUnreachable
+from cryptofeed_cli.errors import StoreDamaged, StoreError, StoreRefused, StoreTooNew, StoreUnreachable
 from cryptofeed_cli.stores import sqlite_schema
 
 BUSY_SECONDS = 5.0
@@ -16,7 +18,11 @@ BUSY_SECONDS = 5.0
 WAL_LIMIT = 64 * 1024 * 1024
 """What is left of the write-ahead log after a checkpoint, in bytes."""
 
+DAMAGED = ".damaged-"
+"""Added to the name of a file that is set aside, before its time."""
 MOUNTS = Path("/proc/mounts")
+_APPLICATION_ID_AT = 68
+"""Where the header of an SQLite file has it."""
 _NETWORK = ("nfs", "cifs", "smb", "afs", "ceph", "gluster", "lustre", "9p", "sshfs", "davfs", "ncpfs")
 
 _TRANSIENT = {
@@ -32,13 +38,13 @@ _FINAL = {
     sqlite3.SQLITE_READONLY: "is read-only; make it writable or name another file",
     sqlite3.SQLITE_PERM: "permission denied",
     sqlite3.SQLITE_NOTADB: "is not an SQLite database; name another file",
-    sqlite3.SQLITE_CORRUPT: "is damaged; move it away, or repair it with `sqlite3 FILE .recover`",
 }
+_DAMAGED = "is damaged; move it away, or read what can be read with `sqlite3 FILE .recover`"
 
 
 @contextmanager
 def in_our_words(url: str) -> Iterator[None]:
-    """Turn what SQLite raises into `StoreUnreachable` (again later) or `StoreRefused` (never)."""
+    """Turn what SQLite raises into `StoreUnreachable` (again later), `StoreDamaged` or `StoreRefused` (never)."""
     try:
         yield
     except sqlite3.Error as exc:
@@ -64,6 +70,25 @@ def open_file(url: str, path: Path, *, writable: bool, mounts: Path = MOUNTS) ->
             connection.close()
             raise
     return connection
+
+
+def set_aside(path: Path) -> Path | None:
+    """Rename a damaged file of ours and its logs; return its new name, None where it is not ours. Raises `OSError`.
+
+    Who reads it reads on: a new name is no new file.
+    """
+    path = path.resolve()
+    with path.open("rb") as file:
+        file.seek(_APPLICATION_ID_AT)
+        if int.from_bytes(file.read(4)) != sqlite_schema.APPLICATION_ID:
+            return None
+    stem = f"{path.name}{DAMAGED}{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}"
+    names = (path.with_name(stem if number == 1 else f"{stem}-{number}") for number in count(1))
+    aside = next(name for name in names if not name.exists())
+    for suffix in ("", "-wal", "-shm"):  # the file first: as long as it is in its place it needs its log
+        with suppress(FileNotFoundError):
+            path.with_name(f"{path.name}{suffix}").rename(aside.with_name(f"{aside.name}{suffix}"))
+    return aside
 
 
 def network_filesystem(path: Path, mounts: str) -> str | None:
@@ -123,4 +148,6 @@ def _translated(url: str, error: sqlite3.Error) -> StoreError:
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the primary code; the rest only says more
     if code in _TRANSIENT:
         return StoreUnreachable(url, _TRANSIENT[code])
+    if code == sqlite3.SQLITE_CORRUPT:
+        return StoreDamaged(url, _DAMAGED)
     return StoreRefused(url, _FINAL.get(code, f"SQLite says: {error}"))

@@ -16,11 +16,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cryptofeed_cli.errors import OutboxBusy, OutboxDamaged, OutboxRefused, StoreTooNew
-from cryptofeed_cli.stores.outbox import PAGE, Backlog, Batch, Outbox, inspect, open_outbox, replace_damaged
-from cryptofeed_cli.stores.outbox_file import VERSION, pack, unpack
+from cryptofeed_cli.errors import OutboxBusy, OutboxRefused, StoreTooNew
+from cryptofeed_cli.stores.outbox import PAGE, Backlog, Batch, Outbox, inspect
+from cryptofeed_cli.stores.outbox_file import VERSION, in_our_words, pack, unpack
 from cryptofeed_cli.stores.places import Places, outboxes, places
+from cryptofeed_cli.stores.recorder_outbox import RecorderOutbox, open_outbox
 from cryptofeed_cli.types import KINDS, Record
+from tests.disks import fill_up, small_disk
 from tests.processes import wait_until
 from tests.stores.records import SAMPLES, records, sample, trade
 
@@ -29,7 +31,7 @@ ALL = (10**9, 10**9)
 """As much as there is."""
 
 
-def opened(where: Places, limit: int = LIMIT) -> Outbox:
+def opened(where: Places, limit: int = LIMIT) -> RecorderOutbox:
     return open_outbox(where, "tests", limit)
 
 
@@ -39,7 +41,7 @@ def where(tmp_path: Path) -> Places:
 
 
 @pytest.fixture
-def outbox(where: Places) -> Iterator[Outbox]:
+def outbox(where: Places) -> Iterator[RecorderOutbox]:
     with closing(opened(where)) as outbox:
         yield outbox
 
@@ -48,7 +50,7 @@ def batches(count: int, size: int = 10, first: int = 0) -> list[list[Record]]:
     return [[trade(first + number * size + place) for place in range(size)] for number in range(count)]
 
 
-def fill(outbox: Outbox, several: list[list[Record]]) -> list[int]:
+def fill(outbox: RecorderOutbox, several: list[list[Record]]) -> list[int]:
     return [outbox.append(batch, 1000 + place) for place, batch in enumerate(several)]
 
 
@@ -56,7 +58,7 @@ def flat(several: list[list[Record]]) -> list[Record]:
     return [record for batch in several for record in batch]
 
 
-def emptied(outbox: Outbox, most: int = 10**9, found: list[Record] | None = None) -> list[Record]:
+def emptied(outbox: RecorderOutbox, most: int = 10**9, found: list[Record] | None = None) -> list[Record]:
     found = [] if found is None else found
     while (batch := outbox.peek(most, 10**9)) is not None:
         found += batch.records
@@ -68,7 +70,7 @@ def emptied(outbox: Outbox, most: int = 10**9, found: list[Record] | None = None
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_record_comes_out_as_it_went_in(outbox: Outbox, kind: str) -> None:
+def test_a_record_comes_out_as_it_went_in(outbox: RecorderOutbox, kind: str) -> None:
     outbox.append([SAMPLES[kind]], 1)
 
     assert emptied(outbox) == [SAMPLES[kind]]
@@ -84,7 +86,7 @@ def test_any_records_survive_their_way_through_bytes_in_order_within_their_kind(
     assert len(back) == len(some)
 
 
-def test_what_no_bytes_can_hold_waits_as_a_reject(outbox: Outbox) -> None:
+def test_what_no_bytes_can_hold_waits_as_a_reject(outbox: RecorderOutbox) -> None:
     outbox.append([trade(1), sample("orderbooks", sequence=2**70), trade(2, price="\ud800")], 1)
 
     good, *rejects = emptied(outbox)
@@ -95,7 +97,7 @@ def test_what_no_bytes_can_hold_waits_as_a_reject(outbox: Outbox) -> None:
     assert str(2**70) in rejects[0].frame
 
 
-def test_batches_come_out_in_order_and_small_ones_together(outbox: Outbox) -> None:
+def test_batches_come_out_in_order_and_small_ones_together(outbox: RecorderOutbox) -> None:
     several = batches(25)
     fill(outbox, several)
 
@@ -107,21 +109,21 @@ def test_batches_come_out_in_order_and_small_ones_together(outbox: Outbox) -> No
     assert emptied(outbox, 70) == flat(several[10:])
 
 
-def test_a_batch_larger_than_asked_for_comes_out_whole_and_alone(outbox: Outbox) -> None:
+def test_a_batch_larger_than_asked_for_comes_out_whole_and_alone(outbox: RecorderOutbox) -> None:
     several = batches(3, size=50)
     fill(outbox, several)
 
     assert [outbox.peek(10, 10**9), outbox.peek(10**9, 10)] == [Batch(1, several[0], False)] * 2
 
 
-def test_peeking_removes_nothing(outbox: Outbox) -> None:
+def test_peeking_removes_nothing(outbox: RecorderOutbox) -> None:
     fill(outbox, batches(3))
 
     assert outbox.peek(*ALL) == outbox.peek(*ALL)
     assert outbox.backlog.records == 30
 
 
-def test_one_batch_may_be_forgotten_out_of_turn(outbox: Outbox) -> None:
+def test_one_batch_may_be_forgotten_out_of_turn(outbox: RecorderOutbox) -> None:
     several = batches(3)
     numbers = fill(outbox, several)
     outbox.discard(numbers[1])
@@ -129,7 +131,7 @@ def test_one_batch_may_be_forgotten_out_of_turn(outbox: Outbox) -> None:
     assert emptied(outbox) == flat([several[0], several[2]])
 
 
-def test_an_empty_one_has_nothing(outbox: Outbox) -> None:
+def test_an_empty_one_has_nothing(outbox: RecorderOutbox) -> None:
     assert outbox.peek(*ALL) is None
     assert outbox.backlog == Backlog()
 
@@ -137,7 +139,7 @@ def test_an_empty_one_has_nothing(outbox: Outbox) -> None:
 # What is told
 
 
-def test_it_tells_how_much_waits_since_when_and_for_whom(outbox: Outbox) -> None:
+def test_it_tells_how_much_waits_since_when_and_for_whom(outbox: RecorderOutbox) -> None:
     outbox.bind("mongodb://host/market")
     numbers = fill(outbox, batches(3))
     full = outbox.backlog
@@ -151,7 +153,7 @@ def test_it_tells_how_much_waits_since_when_and_for_whom(outbox: Outbox) -> None
     assert outbox.backlog == Backlog(store="mongodb://host/market")
 
 
-def test_others_may_look_at_it_while_it_is_in_use(outbox: Outbox) -> None:
+def test_others_may_look_at_it_while_it_is_in_use(outbox: RecorderOutbox) -> None:
     outbox.bind("sqlite:////m.db")
     fill(outbox, batches(3))
 
@@ -195,7 +197,7 @@ def test_it_takes_no_more_than_its_limit_and_keeps_what_it_has(where: Places) ->
         assert emptied(outbox, 1) == flat([*taken[1:], batch])
 
 
-def test_the_file_shrinks_again_when_it_is_empty(outbox: Outbox) -> None:
+def test_the_file_shrinks_again_when_it_is_empty(outbox: RecorderOutbox) -> None:
     fill(outbox, [[sample("rejects", frame=os.urandom(5000).hex(), reject_id=str(one))] for one in range(200)])
     wal = outbox.path.with_name(f"{outbox.path.name}-wal")
     assert outbox.path.stat().st_size + wal.stat().st_size > 10 * 100_000
@@ -238,7 +240,6 @@ def test_numbers_are_never_used_twice(where: Places) -> None:
 CHILD = """
 import sys
 from pathlib import Path
-from cryptofeed_cli.stores.outbox import open_outbox
 from cryptofeed_cli.stores.places import places
 from tests.stores.records import trade
 outbox = open_outbox(places(Path(sys.argv[1]), "desk"), "child", 1 << 30)
@@ -268,7 +269,7 @@ def test_a_kill_loses_nothing_that_was_taken(where: Places) -> None:
         assert found == flat(batches(len(found) // 10))
 
 
-def test_two_recorders_of_one_name_exclude_each_other(where: Places, outbox: Outbox) -> None:
+def test_two_recorders_of_one_name_exclude_each_other(where: Places, outbox: RecorderOutbox) -> None:
     with pytest.raises(OutboxBusy, match="held by tests; stop it, or give this one another --name"):
         opened(where)
     outbox.close()
@@ -327,16 +328,9 @@ def test_of_a_truncated_file_what_can_be_read_waits_on(where: Places, share: flo
     size = where.outbox.stat().st_size
     os.truncate(where.outbox, int(size * share))
 
-    found: list[Record] = []
     with closing(opened(where)) as outbox:
-        try:
-            emptied(outbox, 1, found)
-        except OutboxDamaged as exc:  # found out only where it is read
-            left = outbox.backlog.records
-            with closing(replace_damaged(outbox, exc)) as fresh:
-                assert fresh.backlog.records < left
-                emptied(fresh, 1, found)
-            assert damaged(where)
+        found = emptied(outbox, 1)
+    assert damaged(where) or share == 0
 
     expected = flat(several)
     assert all(record in expected for record in found)
@@ -355,14 +349,16 @@ def test_a_batch_that_is_torn_inside_is_noticed_and_the_others_wait_on(where: Pl
         database.execute("UPDATE batches SET contents = ? WHERE id = ?", (torn, numbers[2]))
 
     with closing(opened(where)) as outbox:
-        with pytest.raises(OutboxDamaged) as caught:
-            outbox.peek(*ALL)
-        fresh = replace_damaged(outbox, caught.value)
-        assert fresh.inherits
-        assert emptied(fresh) == flat([*several[:2], *several[3:]])
+        assert [outbox.append(batch, 1) for batch in batches(2, first=100)] == [6, 7]
+        mended = outbox.peek(*ALL)
+        assert mended is not None
+        assert (mended.number, mended.inherited) == (5, True)
+        assert mended.records == flat([*several[:2], *several[3:]])
+        outbox.remove(5)
+        assert outbox.peek(*ALL) == Batch(7, flat(batches(2, first=100)), False)
         with pytest.raises(OutboxBusy):
             opened(where)
-        fresh.close()
+    assert damaged(where)
 
 
 def torn_inside(where: Places, several: list[list[Record]], which: int) -> None:
@@ -372,12 +368,6 @@ def torn_inside(where: Places, several: list[list[Record]], which: int) -> None:
         number = fill(outbox, several)[which]
     with closing(sqlite3.connect(where.outbox)) as database, database:
         database.execute("UPDATE batches SET contents = zeroblob(50) WHERE id = ?", (number,))
-
-
-def replaced(outbox: Outbox) -> Outbox:
-    with pytest.raises(OutboxDamaged) as caught:
-        outbox.peek(*ALL)
-    return replace_damaged(outbox, caught.value)
 
 
 class Killed(BaseException):
@@ -411,14 +401,12 @@ def test_a_kill_at_any_moment_of_a_salvage_loses_nothing_that_can_be_read(
     with closing(opened(where)) as outbox, monkeypatch.context() as patch:
         patch.setattr(owner, name, deadly)
         with pytest.raises(Killed):
-            replaced(outbox)
+            outbox.peek(*ALL)
 
     with closing(opened(where)) as outbox:
-        fresh = outbox if damaged(where) else replaced(outbox)
-        with closing(fresh):
-            assert fresh.inherits
-            assert fresh.backlog.store == "sqlite:////m.db"
-            assert emptied(fresh) == flat([*several[:2], *several[3:]])
+        assert outbox.inherits
+        assert outbox.backlog.store == "sqlite:////m.db"
+        assert emptied(outbox) == flat([*several[:2], *several[3:]])
     (aside, *logs) = damaged(where)
     assert all(log.name.startswith(f"{aside.name}-") for log in logs)
     assert not list(where.outbox.parent.glob("*.new*"))
@@ -459,10 +447,11 @@ def test_what_is_left_of_a_salvage_is_removed_where_the_outbox_is_in_its_place(w
 def test_a_salvage_loses_nothing_to_the_limit(where: Places) -> None:
     several = batches(50)
     torn_inside(where, several, 20)
-    with closing(opened(where, 1)) as outbox, closing(replaced(outbox)) as fresh:
+    with closing(opened(where, 1)) as outbox:
+        assert outbox.peek(*ALL) is not None
         with pytest.raises(OutboxRefused, match="outbox_max"):
-            fresh.append([trade(1)], 1)
-        assert emptied(fresh) == flat([*several[:20], *several[21:]])
+            outbox.append([trade(1)], 1)
+        assert emptied(outbox) == flat([*several[:20], *several[21:]])
 
 
 def test_a_salvage_that_finds_no_room_leaves_the_damaged_file_in_its_place(
@@ -473,13 +462,54 @@ def test_a_salvage_that_finds_no_room_leaves_the_damaged_file_in_its_place(
     def full(*_: Any) -> int:
         raise OutboxRefused("x", "the disk is full; make room")
 
-    with closing(opened(where)) as outbox, monkeypatch.context() as patch:
-        patch.setattr(Outbox, "append", full)
-        with pytest.raises(OutboxRefused, match="the disk is full"):
-            replaced(outbox)
-    assert not damaged(where)
-    with closing(opened(where)) as outbox, closing(replaced(outbox)) as fresh:
-        assert fresh.backlog.records == 40
+    with closing(opened(where)) as outbox:
+        with monkeypatch.context() as patch:
+            patch.setattr(Outbox, "append", full)
+            with pytest.raises(OutboxRefused, match="the disk is full"):
+                outbox.peek(*ALL)
+            assert outbox.backlog.records == 50
+        assert not damaged(where)
+        assert len(emptied(outbox)) == 40
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A small disk of the test's own, where this user may mount one."""
+    with small_disk(tmp_path / "disk", "1m") as mounted:
+        yield mounted
+
+
+def test_where_there_is_no_room_it_is_opened_once_there_is(disk: Path) -> None:
+    filler = fill_up(disk)
+    outbox = RecorderOutbox(places(disk, "desk"), "tests", LIMIT)
+    with closing(outbox):
+        with pytest.raises(OutboxRefused):
+            outbox.append([trade(1)], 1)
+        assert not outbox.is_open
+        filler.unlink()
+        outbox.bind("sqlite:////m.db")
+        outbox.append([trade(1)], 1)
+        assert outbox.backlog.store == "sqlite:////m.db"
+        assert emptied(outbox) == [trade(1)]
+
+
+def test_what_holds_records_for_another_store_takes_none_for_this_one(where: Places) -> None:
+    with closing(opened(where)) as outbox:
+        outbox.bind("sqlite:////m.db")
+        outbox.append([trade(1)], 1)
+    late = RecorderOutbox(where, "tests", LIMIT)
+    late.bind("sqlite:////other.db")
+    with closing(late), pytest.raises(OutboxRefused, match="holds 1 records for the store sqlite:////m"):
+        late.append([trade(2)], 2)
+
+
+def test_a_disk_that_turned_read_only_may_become_writable_again(where: Places, outbox: RecorderOutbox) -> None:
+    with (
+        closing(sqlite3.connect(f"{where.outbox.as_uri()}?mode=ro", uri=True)) as database,
+        pytest.raises(OutboxRefused, match="its disk is read-only"),
+        in_our_words(where.outbox),
+    ):
+        database.execute("DELETE FROM batches")
 
 
 def test_two_that_are_set_aside_in_one_second_are_both_kept(where: Places, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -537,7 +567,7 @@ def test_a_salvage_ends_where_nothing_can_be_read_any_more(where: Places) -> Non
         assert outbox.backlog.records == 0
 
 
-def test_several_threads_may_use_it_at_once(outbox: Outbox) -> None:
+def test_several_threads_may_use_it_at_once(outbox: RecorderOutbox) -> None:
     from threading import Thread
 
     several = batches(200)
