@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
 from itertools import islice
 
 import msgspec
 
 from cryptofeed_cli.clock import HOUR, MILLISECOND, MINUTE, SECOND
 from cryptofeed_cli.ids import Unnamed, missing_ranges, outside
+from cryptofeed_cli.shards import WHOLE, parse_shard
 from cryptofeed_cli.stores.base import Series, Span, Store
 from cryptofeed_cli.types import KINDS, Gap, Instrument, Run
 
@@ -122,15 +124,23 @@ def _unnamed(
 def blind_no_more(store: Store, pasts: Mapping[str, Past]) -> list[Run]:
     """Return the runs that never learnt their past, as they are when nothing is missing in no gap's name any more.
 
-    Those that recorded other symbols too stay as they are.
+    Those that may have recorded other symbols too, of which trades are stored, stay as they are.
     """
     if any(past.unnamed for past in pasts.values()):
         return []
+    others = [one.symbol for one in store.series(KINDS["trades"]) if one.symbol not in pasts]
     return [
         msgspec.structs.replace(run, counters={**run.counters, PAST_UNKNOWN: 0})
         for run in store.scan(KINDS["runs"])
-        if run.counters.get(PAST_UNKNOWN) and pasts.keys() >= {*run.config.get("record", {}).get("symbols", ())}
+        if run.counters.get(PAST_UNKNOWN) and not any(_may_have_recorded(run, symbol) for symbol in others)
     ]
+
+
+def _may_have_recorded(run: Run, symbol: str) -> bool:
+    record = run.config.get("record", {})
+    shard = parse_shard(record["shard"]) if "shard" in record else WHOLE
+    patterns = (pattern.replace("[", "[[]") for pattern in record.get("symbols", ()))
+    return any(fnmatchcase(symbol, pattern) for pattern in patterns) and shard.holds(symbol)
 
 
 def _past(store: Store, series: Series) -> Past:

@@ -11,13 +11,16 @@ import pytest
 
 from cryptofeed_cli.clock import HOUR, MILLISECOND, SECOND
 from cryptofeed_cli.ids import Unnamed
-from cryptofeed_cli.past import UNSETTLED, Past, ended_unseen, living, recall
+from cryptofeed_cli.past import PAST_UNKNOWN, UNSETTLED, Past, blind_no_more, ended_unseen, living, recall
+from cryptofeed_cli.shards import Shard
 from cryptofeed_cli.stores import open_store
 from cryptofeed_cli.stores.base import Store
-from cryptofeed_cli.types import KINDS, Gap
+from cryptofeed_cli.types import KINDS, Gap, Run
 from tests.stores.records import NOON, sample, trade
 from tests.tapes import START_MS, SYMBOL, Tape, fill_frame, ticker_frame
 
+OTHERS = [not Shard(number, 2).holds("SOL-USDC") for number in (1, 2)]
+"""Which halves of all symbols have nothing to do with the other one."""
 LONG_AGO = NOON - 2 * UNSETTLED // 1_000_000
 
 
@@ -156,3 +159,30 @@ def test_trades_are_never_left_to_another_recorder(store: Store) -> None:
     assert known.last_trade == (12, NOON)
     assert known.unnamed
     assert known.last_times == {"trades": NOON}
+
+
+def blind_run(symbols: list[str], shard: str | None = None) -> Run:
+    """A run that never learnt its past."""
+    record: dict[str, Any] = {"symbols": symbols} | ({} if shard is None else {"shard": shard})
+    run: Run = sample("runs", config={"record": record}, counters={PAST_UNKNOWN: 1})
+    return run
+
+
+@pytest.mark.parametrize(
+    ("run", "over"),
+    [
+        (blind_run([SYMBOL]), True),
+        (blind_run(["*-USDT"]), True),
+        (blind_run([SYMBOL, "SOL-USDC"]), False),
+        (blind_run(["*"]), False),
+        (blind_run(["*"], "1/2"), OTHERS[0]),
+        (blind_run(["*"], "2/2"), OTHERS[1]),
+    ],
+    ids=["named", "by a pattern", "with another one", "by a pattern with another one", "half", "other half"],
+)
+def test_a_run_has_learnt_its_past_once_all_that_it_may_have_recorded_is_looked_through(
+    store: Store, run: Run, over: bool
+) -> None:
+    store.write([run, trade(1), sample("trades", symbol="SOL-USDC")])
+
+    assert [one.counters[PAST_UNKNOWN] for one in blind_no_more(store, {SYMBOL: Past()})] == ([0] if over else [])
