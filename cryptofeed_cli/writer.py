@@ -11,6 +11,7 @@ import logging
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from operator import attrgetter
 from random import Random
 
 from cryptofeed_cli.clock import SECOND, Clock
@@ -32,6 +33,7 @@ STUCK_AFTER = SECOND
 _RETRY_INITIAL, _RETRY_MAX = SECOND // 5, 2 * SECOND
 _PROBE_MAX = 2 * SECOND
 _DELIVERER, _SPOOLER = "writer", "spooler"
+_SYMBOL = attrgetter("symbol")
 
 Durable = Mapping[tuple[str, str], int]
 """Exchange time of the last durable record, by kind and symbol."""
@@ -243,4 +245,7 @@ class Writer:
 
 def _counted(batch: Sequence[Record]) -> Counter[tuple[type, str | None]]:
     """Count records by type and symbol; runs have none."""
-    return Counter(zip(map(type, batch), (getattr(one, "symbol", None) for one in batch), strict=True))
+    types = list(map(type, batch))
+    # Nearly every batch is without one, and then no Python runs for each record: this is the store's thread.
+    symbols = (getattr(one, "symbol", None) for one in batch) if Run in types else map(_SYMBOL, batch)
+    return Counter(zip(types, symbols, strict=True))
