@@ -217,6 +217,16 @@ def build_feed(settings: Settings, exchange: Okx, clock: Clock) -> LiveFeed:
     )
 
 
+def hosts(settings: Settings) -> str:
+    """Return where the sockets go, for whoever shows it: hosts and ports, each once."""
+    exchange = Okx(settings.okx.region)
+    urls = (
+        *(settings.okx.public_url or exchange.sockets["public"]),
+        *(settings.okx.business_url or exchange.sockets["business"]),
+    )
+    return ", ".join(dict.fromkeys(urlsplit(url).netloc.rpartition("@")[2] for url in urls))
+
+
 def build_dialer(settings: Settings, exchange: Okx, clock: Clock) -> Dialer:
     """Make the one maker of sockets; raise `ConfigurationError` where its route cannot be taken."""
     okx, network = settings.okx, settings.network

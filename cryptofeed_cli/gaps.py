@@ -13,6 +13,7 @@ from cryptofeed_cli.types import Fault, Gap, GapKind, GapStatus
 
 KEPT = 10_000
 """How many gaps are kept in memory for amending; the oldest is forgotten first."""
+_OPEN = ("open", "partial")
 KEPT_FINISHED = 1_000
 """How many are kept for opening again: one that does has lost nothing since, so it was finished just now."""
 
@@ -94,6 +95,10 @@ class Ledger:
     def find(self, identity: str) -> Gap | None:
         """Return the last revision of a gap that may be amended still."""
         return self._unfinished.get(identity)
+
+    def open_by_symbol(self) -> Counter[str]:
+        """Count the gaps that have not ended, or may be filled still, by symbol."""
+        return Counter(gap.symbol for gap in self._unfinished.values() if gap.status in _OPEN)
 
     def remark(self, at: int, text: str) -> None:
         """Add to the reason of every gap whose far side is not known yet."""

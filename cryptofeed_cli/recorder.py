@@ -18,9 +18,10 @@ from cryptofeed_cli.feeds.base import Closed, Died, Event, Feed, Tick
 from cryptofeed_cli.memory import trimmer
 from cryptofeed_cli.past import PAST_UNKNOWN, Past
 from cryptofeed_cli.session import Session
-from cryptofeed_cli.standing import Standing
+from cryptofeed_cli.standing import SINCE, Standing
 from cryptofeed_cli.stores.base import Written
 from cryptofeed_cli.stores.outbox import Backlog
+from cryptofeed_cli.streams import BookStream, TickerStream, TradeStream
 from cryptofeed_cli.types import BookUpdate, Gap, OrderBook, Record, Run, RunState, Ticker, Trade
 from cryptofeed_cli.writer import Writer
 
@@ -66,6 +67,12 @@ class SymbolView(msgspec.Struct, frozen=True):
     gaps: int
     stored: Mapping[str, int]
     """Durable records by kind."""
+    bid: str | None = None
+    ask: str | None = None
+    open_gaps: int = 0
+    """Of those, how many may still be filled or have not ended."""
+    heard_ms: int | None = None
+    """How long ago its last frame came, whatever that was."""
 
 
 class View(msgspec.Struct, frozen=True):
@@ -116,7 +123,7 @@ class Recorder:
         self._watch, self._tell = watch, tell
         self._pasts = pasts
         self._failover = failover
-        self._state = State.CONNECTING
+        self._state, self._since = State.CONNECTING, clock.now()
         self._obstacle = "nothing was heard"
         self._started = clock.monotonic()
         self._ticked = self._flushed = self._beaten = self._started - HEARTBEAT
@@ -156,9 +163,10 @@ class Recorder:
 
     def view(self) -> View:
         """Return how the recording stands."""
+        open_gaps = self._session.ledger.open_by_symbol()
         return View(
             self._state, self._clock.monotonic() - self._started, self._session.frames, self._session.rejects.count,
-            self._writer.written, [self._symbol_view(symbol) for symbol in self._session.symbols],
+            self._writer.written, [self._symbol_view(symbol, open_gaps[symbol]) for symbol in self._session.symbols],
             self._session.refusals, self._writer.backlog, self._writer.away,
         )  # fmt: skip
 
@@ -231,8 +239,7 @@ class Recorder:
         self._records.clear()
         self._pause = min(2 * self._pause, PAUSE_MAX) if now - self._resumed < PAUSE_MAX else SECOND
         self._halted, self._probing = now, False
-        self._state = State.HALTED
-        self._stand(self._state)
+        self._enter(State.HALTED)
 
     def _probe(self, now: int) -> None:
         """See whether something is taken again; if so, go on."""
@@ -252,25 +259,43 @@ class Recorder:
         standing = Standing(
             run.name, run.run_id, run.host, run.pid, state, backlog.store, writer.away,
             format_nanoseconds(self._clock.now()), _shown(writer.durable_at),
-            backlog.records, backlog.bytes, _shown(backlog.since),
+            backlog.records, backlog.bytes, _shown(backlog.since), _shown(self._since), self._heard(),
         )  # fmt: skip
         try:
             self._tell(standing)
         except OSError as exc:  # it says nothing that is not known elsewhere
             LOG.debug("the status file cannot be written: %s", exc.strerror)
 
+    def _heard(self) -> dict[str, dict[str, int]]:
+        """How many milliseconds ago the last frame came, by symbol and channel."""
+        now = self._clock.monotonic()
+        heard: dict[str, dict[str, int]] = {}
+        streams = self._session.streams
+        by_channel: dict[str, Mapping[str, TradeStream | TickerStream | BookStream]] = {
+            "trades": streams.trades, "tickers": streams.tickers, "orderbooks": streams.books,
+            "book_updates": streams.books,
+        }  # fmt: skip
+        for channel, members in by_channel.items():
+            for symbol, stream in members.items():
+                if stream.heard:
+                    heard.setdefault(symbol, {})[channel] = (now - stream.heard) // MILLISECOND
+        return heard
+
+    def _enter(self, state: State) -> None:
+        """Take note of what the recorder is doing from now on."""
+        if state is not self._state:
+            self._state, self._since = state, self._clock.now()
+            self._stand(state)
+
     def _look(self) -> None:
-        before = self._state
         if self._session.halted:
-            self._state = State.HALTED
+            self._enter(State.HALTED)
         elif self._session.simulated or (self._failover is not None and self._failover.streams is not None):
-            self._state = State.SIMULATED
+            self._enter(State.SIMULATED)
         elif self._session.complete:
-            self._state = State.LIVE
+            self._enter(State.LIVE)
         elif self._session.connects:
-            self._state = State.RECONNECTING
-        if self._state is not before:
-            self._stand(self._state)
+            self._enter(State.RECONNECTING)
         if self._watch is not None:
             self._watch(self.view())
 
@@ -322,6 +347,7 @@ class Recorder:
             PAST_UNKNOWN: int(self._pasts is not None),
             "simulated_episodes": 0 if self._failover is None else self._failover.episodes,
             "simulated_seconds": 0 if self._failover is None else self._failover.simulated // SECOND,
+            f"{SINCE}{self._state.lower()}": self._since,
         }
         self._run = msgspec.structs.replace(
             self._run, state=state, heartbeat_at=now + self._writer.clock_offset,
@@ -330,7 +356,7 @@ class Recorder:
         )  # fmt: skip
         return self._run
 
-    def _symbol_view(self, symbol: str) -> SymbolView:
+    def _symbol_view(self, symbol: str, open_gaps: int) -> SymbolView:
         simulated = None if self._failover is None else self._failover.streams
         streams = self._session.streams if simulated is None else simulated
         trades, tickers, book = streams.trades.get(symbol), streams.tickers.get(symbol), streams.books.get(symbol)
@@ -338,6 +364,7 @@ class Recorder:
         ticker = tickers.last if tickers is not None else None
         update = book.last if book is not None else None
         latest = max((r for r in (trade, ticker, update) if r is not None), key=lambda r: r.received_at, default=None)
+        heard = max((stream.heard for stream in (trades, tickers, book) if stream is not None), default=0)
         lag = None if latest is None or latest.timestamp is None else (
             latest.received_at // MILLISECOND - latest.timestamp
         )  # fmt: skip
@@ -348,6 +375,9 @@ class Recorder:
             book.valid if book is not None else None,
             self._session.ledger.opened[symbol],
             self._writer.stored.get(symbol, {}),
+            *((None, None) if ticker is None else (ticker.bid, ticker.ask)),
+            open_gaps,
+            (self._clock.monotonic() - heard) // MILLISECOND if heard else None,
         )
 
 

@@ -15,6 +15,8 @@ from cryptofeed_cli.stores.places import STATUS, outboxes
 from cryptofeed_cli.types import Run
 
 STOPPED, FAILED, DEAD = "STOPPED", "FAILED", "DEAD"
+SINCE = "since_"
+"""What the counter of a run begins with that says what it is doing, and since when, in nanoseconds: ``since_live``."""
 
 
 class Standing(msgspec.Struct, frozen=True):
@@ -37,6 +39,10 @@ class Standing(msgspec.Struct, frozen=True):
     outbox_bytes: int
     outbox_since: str | None
     """When the oldest record that waits was recorded."""
+    since: str | None = None
+    """Since when it is in that state."""
+    heard: dict[str, dict[str, int]] = {}
+    """How many milliseconds before ``at`` the last frame came, by symbol and channel."""
 
 
 class OutboxStatus(msgspec.Struct, frozen=True):

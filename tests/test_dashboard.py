@@ -23,11 +23,14 @@ import pytest
 from cryptofeed_cli import logs
 from cryptofeed_cli.clock import SECOND
 from cryptofeed_cli.coverage import Coverage
-from cryptofeed_cli.dashboard import draw_status, live_view, print_report
+from cryptofeed_cli.dashboard.live import live_view
+from cryptofeed_cli.dashboard.report import print_report
+from cryptofeed_cli.dashboard.standing import ago, draw_status
 from cryptofeed_cli.recorder import State, SymbolView, View
-from cryptofeed_cli.status import Continuity, RecorderStatus, SeriesStatus, Status
+from cryptofeed_cli.status.report import ChannelStatus, Continuity, RecorderStatus, RoomStatus, SeriesStatus, Status
 from cryptofeed_cli.stores import open_store
 from cryptofeed_cli.stores.base import Written
+from cryptofeed_cli.stores.outbox import Backlog
 from cryptofeed_cli.types import KINDS
 from tests.okx_market import Market, generate, instrument
 from tests.okx_server import OkxServer
@@ -71,7 +74,8 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Terminal]:
 
 
 def row(symbol: str, **changes: Any) -> SymbolView:
-    usual = SymbolView(symbol, "96123.4", 42, True, 0, {"trades": 1_234_567, "tickers": 45_678, "orderbooks": 9_000})
+    stored = {"trades": 1_234_567, "tickers": 45_678, "orderbooks": 9_000}
+    usual = SymbolView(symbol, "96123.4", 42, True, 0, stored, "96123.3", "96123.5", 0, 12)
     return msgspec.structs.replace(usual, **changes)
 
 
@@ -81,7 +85,7 @@ def view(symbols: Sequence[SymbolView], seconds: float = 90, **changes: Any) -> 
 
 
 def draw(*views: View, store: str = STORE, shown: bool | None = None) -> None:
-    with live_view(store, shown=shown) as watch:
+    with live_view(store, shown=shown, endpoint="ws.okx.com:443") as watch:
         assert watch is not None
         for one in views:
             watch(one)
@@ -106,7 +110,9 @@ def test_three_usual_symbols_fit_on_the_screen_with_everything_about_them(
 
     assert max(map(len, screen.lines)) <= columns
     assert head.startswith(" LIVE   1:30  3,456,789 frames  1,300,000 stored  0 rejects")
-    assert first.split() == ["BTC-USDT-SWAP", "96123.4", "0.0", "42", "ms", "ok", "0", "1,289,245"]
+    assert f"ws.okx.com:443  {STORE}"[:columns] in screen.lines
+    more = ["ok", "1,289,245"] if columns == 160 else []
+    assert first.split() == ["BTC-USDT-SWAP", "96123.4", "0.2", "0.0", "0.0", "42", "ms", "0", *more]
 
 
 @pytest.mark.parametrize(("columns", "lines"), [(40, 24), (20, 5), (80, 24), (160, 50), (1, 1)])
@@ -124,7 +130,7 @@ def test_more_symbols_than_fit_are_counted_and_never_overflow(
     assert max(map(len, drawn)) <= columns
     assert len(drawn) <= max(lines - 1, 4)
     if columns >= 40:
-        assert f"and {300 - (lines - 4)} more" in drawn
+        assert f"and {300 - (lines - 5)} more" in drawn
 
 
 def test_trades_per_second_are_what_was_stored_since_the_view_before(terminal: Callable[..., Terminal]) -> None:
@@ -134,7 +140,7 @@ def test_trades_per_second_are_what_was_stored_since_the_view_before(terminal: C
         view([row("BTC-USDT", stored={"trades": 175, "tickers": 9})], 12.5),
     )
 
-    assert [line.split()[2] for line in screen.lines if "96123.4" in line][:2] == ["0.0", "30.0"]
+    assert [line.split()[3:5] for line in screen.lines if "96123.4" in line][:2] == [["0.0", "0.0"], ["30.0", "33.6"]]
 
 
 def test_it_is_redrawn_twice_a_second_however_often_it_is_told(terminal: Callable[..., Terminal]) -> None:
@@ -152,6 +158,39 @@ def test_every_state_can_be_shown(terminal: Callable[..., Terminal], state: Stat
     draw(view([row("BTC-USDT", gaps=2, book_valid=False, lag_ms=-12_345)], state=state))
 
     assert any(line.startswith(f" {state} ") for line in screen.lines)
+
+
+def test_the_last_move_of_the_price_and_its_way_are_drawn(terminal: Callable[..., Terminal]) -> None:
+    screen = terminal(100)
+    prices = ["100.5", "101", "99.50", "99.5", "100"]
+    draw(*(view([row("BTC-USDT", price=price)], 2 * number) for number, price in enumerate(prices)))
+    rows = [line.split() for line in screen.lines if "BTC-USDT" in line]
+
+    assert [line[1] for line in rows[:5]] == ["100.5", "\u25b2", "\u25bc", "\u25bc", "\u25b2"]
+    assert rows[4][-1] == "\u2585\u2588\u2581\u2581\u2583"
+
+
+def test_of_what_does_not_fit_it_is_told_what_wants_something(terminal: Callable[..., Terminal]) -> None:
+    screen = terminal(80, 8)
+    others = [row("C", open_gaps=2), row("D", book_valid=False), row("E", heard_ms=60_000), row("F")]
+    draw(view([row("A"), row("B"), row("B2"), *others]))
+
+    assert "and 4 more: 1 with open gaps, 1 without a book, 1 silent" in screen.lines
+
+
+def test_a_store_that_is_away_and_what_waits_for_it_are_told(terminal: Callable[..., Terminal]) -> None:
+    screen = terminal()
+    draw(view([row("BTC-USDT")], away="does not answer", outbox=Backlog(1234, 1 << 20, 1_795_000_000 * SECOND)))
+
+    told = "store away: does not answer  outbox 1,234 records, 1.0 MiB since 2026-11-18T11:"
+    assert any(line.startswith(told) for line in screen.lines)
+
+
+def test_a_symbol_that_is_silent_tells_since_when(terminal: Callable[..., Terminal]) -> None:
+    screen = terminal()
+    draw(view([row("BTC-USDT", heard_ms=125_000, open_gaps=1)]))
+
+    assert any(line.split()[-4:] == ["2m", "ago", "1", "open"] for line in screen.lines)
 
 
 def test_what_came_off_the_wire_neither_controls_nor_colours_the_terminal(terminal: Callable[..., Terminal]) -> None:
@@ -275,20 +314,27 @@ def status() -> Status:
     """A status with a bit of everything, hostile names included."""
     day = "2026-11-22T12:00:00"
     recorder = RecorderStatus(
-        "a-host-with-quite-a-long-name-market-76cd83", "r", "h", 1, "0", "running", f"{day}.000000000Z",
-        f"{day}.000000000Z", None, {"connects": 2, "stored": 123_456_789, "gaps": 1},
+        "a-host-with-quite-a-long-name-market-76cd83", "r", "h", 1, "0", "running", "RECONNECTING",
+        f"{day}.000000000Z", f"{day}.000000000Z", f"{day}.000000000Z", None, 7,
+        {"connects": 2, "stored": 123_456_789, "gaps": 1},
     )  # fmt: skip
     usual = SeriesStatus("OKX", "BTC-USDT-SWAP", "book_updates", False, 123_456_789, f"{day}.123Z", f"{day}.999Z", {})
     return Status(
-        STORE, f"{day}Z", True, [], [recorder, msgspec.structs.replace(recorder, name=HOSTILE)],
+        STORE, f"{day}Z", False, ["recorder a is dead"], [recorder, msgspec.structs.replace(recorder, name=HOSTILE)],
+        [channel("BTC-USDT-SWAP"), channel(HOSTILE)],
         [
             usual,
-            msgspec.structs.replace(usual, kind="trades", gaps={"open": 2, "filled": 11}),
             msgspec.structs.replace(usual, kind="trades", simulated=True),
             msgspec.structs.replace(usual, symbol=HOSTILE, kind="tickers", first=None, last=None, records=0),
         ],
-        {HOSTILE: 3},
+        {HOSTILE: 3}, RoomStatus(1 << 30, 10 << 30, 10 << 30, 1 << 28, 40.0),
     )  # fmt: skip
+
+
+def channel(symbol: str, **changes: Any) -> ChannelStatus:
+    complete = Coverage(100.0, 99.99, 1234, 1200, 4, 12)
+    usual = ChannelStatus("OKX", symbol, "book_updates", 123, 45, 2_345, 98.7, complete, 1)
+    return msgspec.structs.replace(usual, **changes)
 
 
 def test_a_status_is_plain_text_where_stdout_is_no_terminal(status: Status, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -298,7 +344,8 @@ def test_a_status_is_plain_text_where_stdout_is_no_terminal(status: Status, monk
     assert harmless(text)
     assert "\x1b" not in text
     assert "simulated trades" in text
-    assert "2 open, 11 filled" in text
+    assert "! recorder a is dead" in text
+    assert "1.0 GiB, 10.0 GiB free, grows 256 MiB a day: full in 40 days" in text
     assert r"3 A\x1b[2J" in text
 
 
@@ -306,16 +353,36 @@ def test_a_usual_status_fits_80_columns(
     status: Status, terminal: Callable[..., Terminal], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "stdout", terminal(80))
-    complete = Continuity("OKX", "BTC-USDT-SWAP", "book_updates", Coverage(100.0, 99.99, 0, 0, 0, 12))
     usual = msgspec.structs.replace(
-        status, recorders=status.recorders[:1], series=status.series[:1], rejects={}, continuity=[complete]
-    )
+        status, recorders=[msgspec.structs.replace(status.recorders[0], name="desk")], series=status.series[:1],
+        rejects={}, channels=status.channels[:1], store="sqlite:///m.db",
+    )  # fmt: skip
     lines = SEQUENCE.sub("", draw_status(usual)).splitlines()
 
     assert max(map(len, lines)) <= 80
     assert not any("\u2026" in line for line in lines)
-    assert "BTC-USDT-SWAP book_updates 100.00 % 99.99 %       0      0      0            12" in lines
+    assert "BTC-USDT-SWAP book_updates  0.1s  2,345  98.7  100.00% 99.99%  1,234   30   12" in lines
     assert any("2026-11-22T12:00:00" in line and "123,456,789" in line for line in lines)
+
+
+def test_many_channels_are_summed_up_and_those_that_want_something_named(status: Status) -> None:
+    fine = Coverage(100.0, 100.0, 0, 0, 0, 0)
+    good = [channel(f"C{number}-USDT", coverage=fine, open=0, heard_ms=number) for number in range(300)]
+    many = msgspec.structs.replace(status, channels=[*good, channel("BTC-USDT-SWAP")])
+    lines = [line.split() for line in draw_status(many).splitlines()]
+
+    assert ["book_updates", "301", "0.3s", "2,345", "29,709", "100.00%", "99.99%", "1,234", "30", "12"] in lines
+    assert [line[0] for line in lines if "book_updates" in line[1:2]] == ["BTC-USDT-SWAP"]
+    whole = draw_status(many, everything=True).splitlines()
+    assert {f"C{number}-USDT" for number in range(300)} <= {line.partition(" ")[0] for line in whole}
+
+
+@pytest.mark.parametrize(
+    ("milliseconds", "told"),
+    [(None, "-"), (0, "0.0s"), (9_949, "9.9s"), (45_000, "45s"), (125_000, "2m"), (7_200_000, "2h"), (3 * 10**8, "3d")],
+)
+def test_how_long_ago_something_was_is_short(milliseconds: int | None, told: str) -> None:
+    assert ago(milliseconds) == told
 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from cryptofeed_cli.cli.main import app
-from tests.processes import COMMAND, PATIENCE, Serving, environment
+from tests.processes import COMMAND, PATIENCE, Serving, environment, wait_until
 from tests.proxies import RealProxy
 
 README = Path(__file__).parents[1] / "README.md"
@@ -82,10 +85,21 @@ def proxy() -> Iterator[RealProxy]:
 
 
 def shell(line: str, path: Path, variables: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        ["bash", "-o", "pipefail", "-c", line], cwd=path, env=variables, capture_output=True, text=True,
-        timeout=PATIENCE, stdin=subprocess.DEVNULL,
-    )  # fmt: skip
+    """Run a line to its end; what watches is stopped once it has shown something."""
+    with (path / "out").open("w+") as out, (path / "err").open("w+") as err:
+        process = subprocess.Popen(
+            ["bash", "-o", "pipefail", "-c", line], cwd=path, env=variables, stdin=subprocess.DEVNULL, stdout=out,
+            stderr=err, start_new_session=True,
+        )  # fmt: skip
+        try:
+            if "--watch" in line:
+                wait_until(lambda: (path / "out").stat().st_size, "the first picture")
+                os.killpg(process.pid, signal.SIGINT)
+            code = process.wait(PATIENCE)
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+    return subprocess.CompletedProcess(line, code, (path / "out").read_text(), (path / "err").read_text())
 
 
 @pytest.mark.parametrize("example", shown())

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from cryptofeed_cli.errors import UsageError
 from cryptofeed_cli.shards import Shard, parse_shard
-from cryptofeed_cli.status import gather
+from cryptofeed_cli.status.gathering import gather
 from cryptofeed_cli.stores import open_store
 from tests.okx_market import Market, generate, instrument
 from tests.okx_server import OkxServer
@@ -111,4 +111,4 @@ def test_two_recorders_on_one_mongodb_divide_the_symbols(tmp_path: Path, mongo_u
     assert sorted(stored) == sorted(truth)
     assert [one.counters["duplicates"] for one in status.recorders] == [0, 0]
     assert sorted(one.name[-5:] for one in status.recorders) == ["-1of2", "-2of2"]
-    assert {one.coverage.verified for one in status.continuity} == {100.0}
+    assert {one.coverage.verified for one in status.channels} == {100.0}

@@ -22,7 +22,7 @@ from cryptofeed_cli.standing import (
     read_standings,
     write_standing,
 )
-from cryptofeed_cli.status import gather
+from cryptofeed_cli.status.gathering import gather
 from cryptofeed_cli.stores import identity, open_store
 from cryptofeed_cli.stores.base import Store
 from cryptofeed_cli.stores.places import places

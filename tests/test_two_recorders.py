@@ -9,7 +9,7 @@ from random import Random
 
 import pytest
 
-from cryptofeed_cli.status import gather
+from cryptofeed_cli.status.gathering import gather
 from cryptofeed_cli.stores import open_store
 from tests.faults import CHANNELS, FAULTS, SYMBOLS, rows
 from tests.pair import PairScene, check_union, recorded_pair, runs, settle
@@ -48,7 +48,7 @@ def test_recorders_that_fail_by_turns_miss_nothing_together(tmp_path: Path, mong
     assert {(gap["kind"], gap["channel"]) for gap in gaps} == {("disconnect", channel) for channel in CHANNELS}
     assert {(gap["status"], gap["missing"]) for gap in gaps if gap["channel"] == "trades"} == {("filled", 0)}
     assert sorted(one.name for one in status.recorders) == ["recorder-0", "recorder-1"]
-    for one in status.continuity:
+    for one in status.channels:
         assert (one.coverage.verified, one.coverage.missing, one.coverage.unrecoverable) == (100.0, 0, 0), one
     for symbol, updates in stored.items():
         held = {update["sequence"] for update in updates}

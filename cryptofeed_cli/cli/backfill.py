@@ -34,7 +34,7 @@ def backfill(
 
     from cryptofeed_cli.assembly import build_feed, refuse_what_is_missing
     from cryptofeed_cli.clock import SystemClock
-    from cryptofeed_cli.dashboard import print_refill, refill_progress
+    from cryptofeed_cli.dashboard.errands import print_refill, refill_progress
     from cryptofeed_cli.exchanges.okx import Okx
     from cryptofeed_cli.refill import Refill, fillable
     from cryptofeed_cli.stores import open_store

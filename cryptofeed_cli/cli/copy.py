@@ -25,7 +25,7 @@ def copy(
     from contextlib import closing
 
     from cryptofeed_cli.copying import Copier, portions
-    from cryptofeed_cli.dashboard import copy_progress, draw_copy
+    from cryptofeed_cli.dashboard.errands import copy_progress, draw_copy
     from cryptofeed_cli.stores import open_store
 
     if source == target:

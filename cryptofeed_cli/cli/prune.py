@@ -28,7 +28,7 @@ def prune(
     from threading import Event
 
     from cryptofeed_cli.cli.signals import stop_on_signals
-    from cryptofeed_cli.dashboard import draw_pruning, pruning_progress
+    from cryptofeed_cli.dashboard.errands import draw_pruning, pruning_progress
     from cryptofeed_cli.pruning import Pruner, count, portions, prunable
     from cryptofeed_cli.stores import open_store
 

@@ -73,12 +73,14 @@ def record(
         return
     from contextlib import suppress
 
-    from cryptofeed_cli.assembly import build_recorder, recorder_name, refuse_what_is_missing
-    from cryptofeed_cli.dashboard import live_view, print_drained, print_report
+    from cryptofeed_cli.assembly import build_recorder, hosts, recorder_name, refuse_what_is_missing
+    from cryptofeed_cli.dashboard.live import live_view
+    from cryptofeed_cli.dashboard.report import print_drained, print_report
     from cryptofeed_cli.errors import StoreUnreachable
     from cryptofeed_cli.keeping import drain_outbox, open_keepers
     from cryptofeed_cli.retention import retention
-    from cryptofeed_cli.status import Continuity, of_run
+    from cryptofeed_cli.status.continuity import of_run
+    from cryptofeed_cli.status.report import Continuity
     from cryptofeed_cli.stores import open_store
 
     refuse_what_is_missing(settings)
@@ -89,7 +91,7 @@ def record(
         return
     with (
         open_keepers(settings, recorder_name(settings, part), clock) as (opened, outbox, away, since),
-        live_view(opened.url, shown=dashboard) as watch,
+        live_view(opened.url, shown=dashboard, endpoint=hosts(settings)) as watch,
     ):
         until = None if period is None else clock.monotonic() + period
         recorder = build_recorder(

@@ -52,6 +52,13 @@ class Tally(msgspec.Struct, frozen=True):
     last: int | None
 
 
+class Room(NamedTuple):
+    """How much a store takes on its disk, in bytes, and how much that has left; None: it does not tell."""
+
+    size: int | None = None
+    free: int | None = None
+
+
 Page = list[Sequence[Any]]
 """Some records of one kind as columns: one for every field, in the order of the record. At least one record."""
 
@@ -160,6 +167,10 @@ class Store(ABC):
     def shrink(self) -> bool:
         """Give a little of the room that removed records had back to the disk; return whether there is more."""
         return False
+
+    def room(self) -> Room:
+        """Return how much room it takes, indexes and logs included, and how much there is."""
+        return Room()
 
     @abstractmethod
     def close(self) -> None:

@@ -17,7 +17,7 @@ from pymongo.uri_parser import parse_uri
 
 from cryptofeed_cli.clock import MILLISECOND
 from cryptofeed_cli.errors import StoreRefused, StoreTooNew, StoreUnreachable
-from cryptofeed_cli.stores.base import PAGE, Page, Series, Span, Store, Tally, Written, records_of
+from cryptofeed_cli.stores.base import PAGE, Page, Room, Series, Span, Store, Tally, Written, records_of
 from cryptofeed_cli.stores.conflicts import Conflicts
 from cryptofeed_cli.stores.layout import Layout, grouped, layouts
 from cryptofeed_cli.stores.mongo_documents import Document, Documents
@@ -132,6 +132,13 @@ class MongoStore(Store):
         with in_our_words(self.url):
             told = self._database.command("hello", codec_options=self._database.codec_options)
             return int(told["localTime"]) * MILLISECOND
+
+    def room(self) -> Room:
+        """Return what the database takes, and what its server's disk has left."""
+        with in_our_words(self.url):
+            told = self._database.command("dbStats", codec_options=self._database.codec_options)
+        free = None if "fsTotalSize" not in told else int(told["fsTotalSize"]) - int(told["fsUsedSize"])
+        return Room(int(told["storageSize"]) + int(told["indexSize"]), free)
 
     def scan(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cryptofeed_cli.errors import StoreBusy, StoreRefused
-from cryptofeed_cli.stores.base import PAGE, Page, Series, Span, Store, Tally, Written, records_of
+from cryptofeed_cli.stores.base import PAGE, Page, Room, Series, Span, Store, Tally, Written, records_of
 from cryptofeed_cli.stores.conflicts import Conflicts
 from cryptofeed_cli.stores.layout import bounds, grouped, layouts
 from cryptofeed_cli.stores.locks import FileLock, Held
@@ -39,7 +40,7 @@ def open_sqlite(url: str, path: Path, *, writable: bool, recorder: str | None = 
     except BaseException:
         connection.close()
         raise
-    return SqliteStore(url, connection, lock)
+    return SqliteStore(url, path, connection, lock)
 
 
 def _lock(url: str, path: Path, recorder: str) -> FileLock:
@@ -55,8 +56,9 @@ def _lock(url: str, path: Path, recorder: str) -> FileLock:
 class SqliteStore(Store):
     """Keeps every kind in a table; one series number stands for exchange and symbol."""
 
-    def __init__(self, url: str, connection: sqlite3.Connection, lock: FileLock | None = None) -> None:
+    def __init__(self, url: str, path: Path, connection: sqlite3.Connection, lock: FileLock | None = None) -> None:
         self.url = url
+        self._path = path
         self._connection = connection
         self._lock = lock
         self._tables = {name: Table(layout) for name, layout in layouts().items()}
@@ -187,6 +189,12 @@ class SqliteStore(Store):
                 # A script, since `execute` takes one step of a statement without columns, and this is a page a step.
                 self._connection.executescript(f"PRAGMA incremental_vacuum({SHRINK_PAGES})")
         return bool(free > SHRINK_PAGES)
+
+    def room(self) -> Room:
+        """Return the size of the file and its log, and what their disk has left."""
+        path = self._path.resolve()
+        files = (path, path.with_name(f"{path.name}-wal"))
+        return Room(sum(file.stat().st_size for file in files if file.exists()), shutil.disk_usage(path.parent).free)
 
     def close(self) -> None:
         """Let go of the file."""

@@ -1,0 +1,1 @@
+"""Screens for people: the live view, reports, the status; computes nothing but rates."""
