@@ -90,6 +90,10 @@ class View(msgspec.Struct, frozen=True):
     outbox: Backlog = Backlog()
     away: str | None = None
     """Why the store takes nothing; None: it does, as far as is known."""
+    connects: int = 0
+    clock_offset_ms: int | None = None
+    episodes: int = 0
+    """How often a simulation stood in for the exchange."""
 
 
 class Recorder:
@@ -167,7 +171,8 @@ class Recorder:
         return View(
             self._state, self._clock.monotonic() - self._started, self._session.frames, self._session.rejects.count,
             self._writer.written, [self._symbol_view(symbol, open_gaps[symbol]) for symbol in self._session.symbols],
-            self._session.refusals, self._writer.backlog, self._writer.away,
+            self._session.refusals, self._writer.backlog, self._writer.away, self._session.connects,
+            self._session.clock_offset_ms, 0 if self._failover is None else self._failover.episodes,
         )  # fmt: skip
 
     def _turn(self) -> None:

@@ -31,15 +31,6 @@ _TURN = 0.01
 _MOST_STEPS = 50
 """Steps in a row before clients get their turn."""
 _LATE = 5 * SECOND
-LOOPBACK = "127.0.0.1"
-
-
-def parse_address(text: str) -> tuple[str, int]:
-    """Understand ``PORT``, ``:PORT`` (both on loopback) or ``HOST:PORT``; raise `UsageError` otherwise."""
-    host, _, port = text.rpartition(":")
-    if not port.isascii() or not port.isdigit() or int(port) > 65535:
-        raise UsageError(f"--serve {text!r} is no address; write a port (8765), or host and port (0.0.0.0:8765)")
-    return host.removeprefix("[").removesuffix("]") or LOOPBACK, int(port)
 
 
 class VenueServer:

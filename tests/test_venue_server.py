@@ -13,11 +13,12 @@ from websockets import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 from cryptofeed_cli import venue_server
+from cryptofeed_cli.cli.addresses import parse_address
 from cryptofeed_cli.clock import SystemClock
 from cryptofeed_cli.errors import UsageError
 from cryptofeed_cli.exchanges.base import Sockets, Topic
 from cryptofeed_cli.exchanges.okx import Okx
-from cryptofeed_cli.venue_server import VenueServer, parse_address
+from cryptofeed_cli.venue_server import VenueServer
 from tests.processes import PATIENCE
 from tests.simulations import plan
 
@@ -93,10 +94,10 @@ def test_a_client_for_whom_too_much_waits_is_cut_off(address: str, monkeypatch: 
     [("8765", ("127.0.0.1", 8765)), (":0", ("127.0.0.1", 0)), ("0.0.0.0:80", ("0.0.0.0", 80)), ("[::1]:9", ("::1", 9))],
 )
 def test_an_address_is_on_loopback_unless_it_names_another(text: str, address: tuple[str, int]) -> None:
-    assert parse_address(text) == address
+    assert parse_address("--serve", text) == address
 
 
 @pytest.mark.parametrize("text", ["", "host", "host:", "1:99999", "1:x", ":-1"])
 def test_what_is_no_address_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="is no address"):
-        parse_address(text)
+        parse_address("--serve", text)

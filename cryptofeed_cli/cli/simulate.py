@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cryptofeed_cli.cli.addresses import parse_address
 from cryptofeed_cli.cli.options import (
     Channels,
     ConfigFile,
@@ -128,9 +129,9 @@ def _look_at(settings: Settings, symbol: str, span: Span, exchange: Exchange) ->
 
 
 def _serve(address: str, stage: Stage, exchange: Exchange, stop: Event, speed: float, period: int | None) -> None:
-    from cryptofeed_cli.venue_server import VenueServer, parse_address
+    from cryptofeed_cli.venue_server import VenueServer
 
-    host, port = parse_address(address)
+    host, port = parse_address("--serve", address)
 
     def say(bound: str) -> None:
         paths = {endpoint: f"ws://{bound}{path}" for path, endpoint in exchange.listening.paths.items()}
