@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterable
 
-from bench import exports, frames, mongodb, outbox, pruning, room, simulator, sqlite
+from bench import exports, frames, mongodb, outbox, pruning, replay, room, simulator, sqlite
 from bench.machine import describe
 from bench.race import Figure, Rate, Size, Skipped
 
@@ -22,6 +22,7 @@ BENCHES: dict[str, Callable[[int, bool], _Outcome]] = {
     "mongodb": lambda rounds, quick: mongodb.figures(rounds=rounds, quick=quick),
     "room": lambda _rounds, quick: [*room.sizes(quick=quick)],
     "outbox": lambda rounds, quick: outbox.figures(rounds=rounds, quick=quick),
+    "replay": lambda rounds, quick: replay.figures(rounds=rounds, quick=quick),
     "simulator": lambda rounds, quick: simulator.figures(rounds=rounds, quick=quick),
     "export-sqlite": lambda rounds, quick: exports.sqlite_figures(rounds=min(rounds, 3), quick=quick),
     "export-mongodb": lambda rounds, quick: exports.mongo_figures(rounds=min(rounds, 3), quick=quick),

@@ -95,15 +95,44 @@ def replay(
     ``over`` is asked between records whether to end early. Raises `Incomplete` at a gap where those stop, everything
     before it being written; `OSError` as it comes.
     """
-    told = _Printer(out)
     streams = [_entries(store, query, out) for query in sorted(wanted, key=_place)]
     if on_gap is not OnGap.ignore:
         streams.append(_gaps(store, wanted))
     timeline = streams[0] if len(streams) == 1 else merge(*streams, key=itemgetter(0, 1))
+    return play(timeline, out, stop_at_gaps=on_gap is OnGap.stop, pace=pace, over=over)
+
+
+def replay_frames(
+    store: Store,
+    wanted: Sequence[Query],
+    frames: Iterator[tuple[int, list[bytes]]],
+    out: BinaryIO,
+    *,
+    stop_at_gaps: bool = False,
+    pace: Pace | None = None,
+    over: Callable[[], bool] = lambda: False,
+) -> Replayed:
+    """Print frames, given by their times, one a line, as `replay` prints records."""
+    timeline: Iterator[Entry] = ((time, 0, frame) for time, several in frames for frame in several)
+    if stop_at_gaps:
+        timeline = merge(timeline, _gaps(store, wanted), key=itemgetter(0, 1))
+    return play(timeline, out, stop_at_gaps=stop_at_gaps, pace=pace, over=over)
+
+
+def play(
+    timeline: Iterator[Entry],
+    out: BinaryIO,
+    *,
+    stop_at_gaps: bool,
+    pace: Pace | None,
+    over: Callable[[], bool],
+) -> Replayed:
+    """Print a timeline at its pace. Raises as `replay` does."""
+    told = _Printer(out)
     for time, entries in _moments(timeline) if pace else _batches(timeline):
         if over() or (pace is not None and not pace.reached(time)):
             break
-        stopped_by = told.put(entries, stop=on_gap is OnGap.stop)
+        stopped_by = told.put(entries, stop=stop_at_gaps)
         if stopped_by is not None:
             hole = Hole(stopped_by.start, stopped_by.end, f"{stopped_by.kind} gap ({stopped_by.status})")
             raise Incomplete(f"stopped at a gap in {stopped_by.channel} of {stopped_by.symbol}: {hole}")

@@ -86,13 +86,13 @@ class Recording:
 
 
 class Serving:
-    """A ``simulate --serve`` process on a port of its own, a context manager that leaves none behind."""
+    """A ``simulate --serve`` process, or another command's, on a port of its own, which it does not leave behind."""
 
-    def __init__(self, *arguments: str, cwd: Path) -> None:
+    def __init__(self, *arguments: str, cwd: Path, command: str = "simulate") -> None:
         self._log = cwd / "serve.log"
         with self._log.open("wb") as log:
-            command = [*COMMAND, "simulate", *arguments, "--serve", "0"]
-            self.process = subprocess.Popen(command, env=environment(cwd), cwd=cwd, stderr=log)
+            line = [*COMMAND, command, *arguments, "--serve", "0"]
+            self.process = subprocess.Popen(line, env=environment(cwd), cwd=cwd, stderr=log)
         wait_until(lambda: "REST_URL=" in self.said or self.process.poll() is not None, "the server's addresses")
         words = [word.partition("=") for word in self.said.split() if word.startswith("CRYPTOFEED_")]
         self.variables = {name: value for name, _, value in words}

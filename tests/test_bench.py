@@ -71,6 +71,15 @@ def test_the_simulator_is_measured_three_ways() -> None:
         assert re.search(rf"^simulator: {way} +[\d,]+ orders/s +>= 100,000$", printed, re.MULTILINE)
 
 
+def test_a_replay_is_measured_at_its_fastest_and_at_two_paces() -> None:
+    printed = table("replay")
+
+    for name in ("trades", "with tickers"):
+        assert re.search(rf"^replay: {name} +[\d,]+ records/s +>= 150,000$", printed, re.MULTILINE)
+    for speed in (1, 10):
+        assert re.search(rf"^replay: p99 at speed {speed} +[\d.]+ ms +<= 5 ms$", printed, re.MULTILINE)
+
+
 def test_exports_are_raced_against_the_tools_of_the_databases() -> None:
     printed = table("export-sqlite")
 

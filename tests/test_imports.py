@@ -39,7 +39,7 @@ LAYERS = (
     ("recorder", "retention"),
     ("output", "dashboard", "metrics"),
     ("assembly", "derived", "replayer"),
-    ("doctor",),
+    ("doctor", "recorded_stage"),
     ("cli",),
     ("__main__",),
 )  # fmt: skip

@@ -108,7 +108,7 @@ def test_an_example_runs_as_it_is_written(
 ) -> None:
     path, variables = place
     line = made_short(example).replace("mongodb://localhost/market", mongo_url).replace(" wg0", " lo")
-    line = line.replace("--serve 8765", "--serve 0")
+    line = line.replace("--serve 8765", "--serve 0").replace("--metrics 9108", "--metrics 0")
     expected = next((code for start, code in UNUSUAL.items() if example.startswith(start)), 0)
 
     done = shell(line.replace("socks5h://127.0.0.1:1080", proxy.url("socks5h")), path, variables)
@@ -119,7 +119,7 @@ def test_an_example_runs_as_it_is_written(
 
 @pytest.mark.parametrize(
     "example",
-    [one for one in shown() if re.match("cryptofeed (query|replay)", one) and "2026" not in one and "gaps" not in one],
+    [one for one in shown() if re.match("cryptofeed (query|replay)", one) and not re.search("2026|gaps|--serve", one)],
 )
 def test_an_example_that_reads_prints_what_was_recorded_once_it_asks_for_simulated_data(
     place: tuple[Path, dict[str, str]], example: str

@@ -30,7 +30,7 @@ SUBSCRIBE = Okx().subscribe([Topic("books", "ETH-USDT")], "1")
 def address() -> Iterator[str]:
     """Where a server listens that lets nobody idle for longer than half a second."""
     stop, bound = threading.Event(), Queue[str]()
-    server = VenueServer(plan(1).stage(Okx()), Sockets(PATHS, 0.5, 1000), clock=SystemClock())
+    server = VenueServer(lambda: plan(1).stage(Okx()), Sockets(PATHS, 0.5, 1000), clock=SystemClock())
     thread = threading.Thread(target=server.run, args=("127.0.0.1", 0, stop, None, bound.put))
     thread.start()
     yield bound.get(timeout=PATIENCE)

@@ -6,12 +6,13 @@ import logging
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from enum import StrEnum
+from functools import partial
 from threading import Event
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cryptofeed_cli.cli.addresses import parse_address
+from cryptofeed_cli.cli.addresses import parse_address, tell_address
 from cryptofeed_cli.cli.options import (
     Channels,
     ConfigFile,
@@ -131,16 +132,8 @@ def _look_at(settings: Settings, symbol: str, span: Span, exchange: Exchange) ->
 def _serve(address: str, stage: Stage, exchange: Exchange, stop: Event, speed: float, period: int | None) -> None:
     from cryptofeed_cli.venue_server import VenueServer
 
-    host, port = parse_address("--serve", address)
-
-    def say(bound: str) -> None:
-        paths = {endpoint: f"ws://{bound}{path}" for path, endpoint in exchange.listening.paths.items()}
-        LOG.info("serving a simulated %s at %s; to record it:", exchange.name, bound)
-        variables = {**paths, "rest": f"http://{bound}"}
-        for endpoint, url in variables.items():
-            LOG.info("export CRYPTOFEED_OKX_%s_URL=%s", endpoint.upper(), url)
-
-    VenueServer(stage, exchange.listening, clock=SystemClock(), speed=speed).run(host, port, stop, period, say)
+    server = VenueServer(lambda: stage, exchange.listening, clock=SystemClock(), speed=speed)
+    server.run(*parse_address("--serve", address), stop, period, partial(tell_address, exchange, "simulated"))
 
 
 @contextmanager

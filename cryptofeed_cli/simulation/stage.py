@@ -12,6 +12,7 @@ class Stage:
     """A market that has been opened, and the exchange that shows it."""
 
     step_ms = STEP_MS
+    over = False
 
     def __init__(self, market: Market, exchange: Exchange, faults: Faults | None = None) -> None:
         self.market = market
