@@ -97,5 +97,5 @@ def test_an_unknown_benchmark_is_refused_and_the_known_ones_named() -> None:
     done = bench("speed")
 
     assert done.returncode == 2
-    names = "trades, tickers, books, sqlite, pruning, mongodb, room, outbox, simulator"
+    names = "trades, tickers, books, sqlite, pruning, mongodb, room, outbox, replay, simulator"
     assert f"unknown name 'speed' (choose from {names}, export-sqlite, export-mongodb, tail)" in done.stderr
