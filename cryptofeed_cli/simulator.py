@@ -15,8 +15,9 @@ from typing import Any
 import msgspec
 
 from cryptofeed_cli import queries
-from cryptofeed_cli.clock import MILLISECOND
+from cryptofeed_cli.clock import MILLISECOND, SECOND
 from cryptofeed_cli.config import Settings
+from cryptofeed_cli.coverage import union
 from cryptofeed_cli.errors import UsageError
 from cryptofeed_cli.exchanges.base import Exchange
 from cryptofeed_cli.feeds.base import Event, Frame
@@ -25,13 +26,13 @@ from cryptofeed_cli.session import Session, SessionOptions
 from cryptofeed_cli.simulation.arrivals import MOST, STEPS_PER_SECOND
 from cryptofeed_cli.simulation.calibration import Likeness, calibrate, known_listing
 from cryptofeed_cli.simulation.draws import generator
-from cryptofeed_cli.simulation.faults import Fault, Faults, parse_faults
+from cryptofeed_cli.simulation.faults import SHORTEST, Fault, Faults, Outage, parse_faults
 from cryptofeed_cli.simulation.listing import Listing, listing
 from cryptofeed_cli.simulation.market import Market
 from cryptofeed_cli.simulation.stage import Stage
 from cryptofeed_cli.stores.base import Span, Store
 from cryptofeed_cli.streams import Sampling
-from cryptofeed_cli.types import MarketRecord
+from cryptofeed_cli.types import KINDS, MarketRecord
 
 LOG = logging.getLogger(__name__)
 
@@ -39,6 +40,10 @@ USUAL_RATE = 100
 """Orders a second that come to each symbol where nothing else is said."""
 MOST_RATE = MOST * STEPS_PER_SECOND // 4
 """Beyond it the market's busiest moments would no longer fit."""
+LEAD = 10 * SECOND
+"""How long after the opening the first recorded outage comes, where it is not said from when on they count."""
+_OUTAGES = {"disconnect": "disconnects", "silence": "silence"}
+"""Kinds of gaps that are the exchange's or the network's, and what brings them about."""
 _SAMPLE = 10_000
 """Trades that tell the steps of a symbol whose instrument was not recorded."""
 _PAUSE = 0.05
@@ -59,6 +64,8 @@ class Plan(msgspec.Struct, frozen=True):
     rate: int = USUAL_RATE
     """Orders a second that come to each symbol, roughly."""
     faults: tuple[Fault, ...] = ()
+    outages: tuple[Outage, ...] = ()
+    """What happens besides, each once."""
 
     @property
     def run_id(self) -> str:
@@ -71,7 +78,9 @@ class Plan(msgspec.Struct, frozen=True):
             self.listings, exchange.name, exchange.showing, seed=self.seed, start_ms=self.start // MILLISECOND,
             rate=self.rate,
         )  # fmt: skip
-        faults = Faults(self.faults, generator(self.seed, "faults"), market.now_ms) if self.faults else None
+        if not self.faults and not self.outages:
+            return Stage(market, exchange)
+        faults = Faults(self.faults, generator(self.seed, "faults"), market.now_ms, self.outages)
         return Stage(market, exchange, faults)
 
 
@@ -82,12 +91,13 @@ def make_plan(
     start: int,
     rate: int | None = None,
     faults: str | None = None,
+    outages: tuple[Outage, ...] = (),
     like: Likeness | None = None,
 ) -> Plan:
     """Plan a simulation; raise `UsageError` where that is impossible.
 
-    ``rate`` is in orders a second, all symbols together; ``faults`` as `parse_faults` takes it; ``like`` takes the
-    place of made-up listings.
+    ``rate`` is in orders a second, all symbols together; ``faults`` as `parse_faults` takes it; ``outages`` happen
+    besides; ``like`` takes the place of made-up listings.
     """
     listings = (like.listing,) if like is not None else tuple(map(listing, dict.fromkeys(symbols)))
     if like is not None and rate is None:
@@ -95,7 +105,26 @@ def make_plan(
     each = USUAL_RATE if rate is None else max(1, rate // len(listings))
     if each > MOST_RATE:
         raise UsageError(f"--rate {rate} is too much; at most {MOST_RATE * len(listings)} for {len(listings)} symbols")
-    return Plan(listings, seed, start, each, () if faults is None else parse_faults(faults))
+    return Plan(listings, seed, start, each, () if faults is None else parse_faults(faults), outages)
+
+
+def recorded_outages(store: Store, span: Span) -> tuple[Outage, ...]:
+    """Return the outages that a ledger names, in the order of their beginnings; raise `UsageError` where it names none.
+
+    What befell several channels at once is one. They come as long after the opening as after the beginning of the
+    span; where that has none, the first one comes `LEAD` after it.
+    """
+    spans: dict[str, list[tuple[int, int]]] = {kind: [] for kind in _OUTAGES.values()}
+    for gap in store.scan(KINDS["gaps"], span=span):
+        if gap.kind in _OUTAGES and gap.start is not None and gap.end is not None:
+            spans[_OUTAGES[gap.kind]].append((gap.start, max(gap.end, gap.start + SHORTEST // MILLISECOND)))
+    found = sorted((start, end, kind) for kind, several in spans.items() for start, end in union(several))
+    if not found:
+        raise UsageError(f"--outages-from {store.url}: its ledger names no outage that is over in that time")
+    begin = found[0][0] - LEAD // MILLISECOND if span.since is None else span.since // MILLISECOND
+    return tuple(
+        Outage(kind, max(start - begin, 0), end - max(start, begin)) for start, end, kind in found if end > begin
+    )
 
 
 def recorded_likeness(store: Store, symbol: str, span: Span, exchange: Exchange) -> Likeness:

@@ -23,7 +23,7 @@ from cryptofeed_cli.cli.options import (
     parse_span,
     printing,
 )
-from cryptofeed_cli.clock import SystemClock, format_duration, parse_duration, parse_time
+from cryptofeed_cli.clock import MILLISECOND, SystemClock, format_duration, parse_duration, parse_time
 from cryptofeed_cli.errors import UsageError
 from cryptofeed_cli.printable import escape
 from cryptofeed_cli.types import KINDS
@@ -32,13 +32,17 @@ if TYPE_CHECKING:
     from cryptofeed_cli.config import Settings
     from cryptofeed_cli.exchanges.base import Exchange
     from cryptofeed_cli.simulation.calibration import Likeness
+    from cryptofeed_cli.simulation.faults import Outage
     from cryptofeed_cli.simulation.stage import Stage
     from cryptofeed_cli.simulator import Sink, Tap
     from cryptofeed_cli.stores.base import Span
 
 LOG = logging.getLogger(__name__)
 
-EXAMPLE = "Example: cryptofeed simulate BTC-USDT ETH-USDT --seed 7 --start 2026-11-22 --duration 1h --speed 0"
+EXAMPLE = """Examples:\n
+cryptofeed simulate BTC-USDT ETH-USDT --seed 7 --start 2026-11-22 --duration 1h --speed 0\n
+cryptofeed simulate BTC-USDT-SWAP --serve 8765 --faults disconnects/2m:15s,gaps/30s
+"""
 
 
 class Format(StrEnum):
@@ -62,6 +66,9 @@ def simulate(
         str | None,
         typer.Option(metavar="SPEC", help="What goes wrong how often: gaps/30s,malformed/1m,disconnects/2m:15s."),
     ] = None,
+    outages_from: Annotated[
+        str | None, typer.Option(metavar="URL", help="The outages that this store's ledger names, since T until T.")
+    ] = None,
     serve: Annotated[
         str | None, typer.Option(metavar="ADDR", help="Be a server that speaks as the exchange does: 8765, HOST:PORT.")
     ] = None,
@@ -80,8 +87,8 @@ def simulate(
     _refuse_contradictions(serve=serve, store=store, form=form, speed=speed)
     if like is not None and symbols:
         raise UsageError(f"--like {like} simulates {like}; leave out {' '.join(symbols)}")
-    if like is None and (since, until) != (None, None):
-        raise UsageError("--since and --until say when a --like SYMBOL was recorded; they need one")
+    if like is None and outages_from is None and (since, until) != (None, None):
+        raise UsageError("--since and --until say when --like or --outages-from was recorded; they need one")
     from cryptofeed_cli.cli.signals import stop_on_signals
     from cryptofeed_cli.exchanges.okx import Okx
     from cryptofeed_cli.feeds.simulated import Pace
@@ -91,9 +98,11 @@ def simulate(
     begin = parse_time(start, clock.now())
     period = None if duration is None else parse_duration(duration)
     exchange = Okx(settings.okx.region)
-    likeness = None if like is None else _look_at(settings, like, parse_span(since, until), exchange)
+    span = parse_span(since, until)
+    likeness = None if like is None else _look_at(settings, like, span, exchange)
+    outages = () if outages_from is None else _read_outages(outages_from, span)
     plan = make_plan(
-        settings.record.symbols, seed=seed, start=begin, rate=rate, faults=faults, like=likeness
+        settings.record.symbols, seed=seed, start=begin, rate=rate, faults=faults, outages=outages, like=likeness
     )
     stop_on_signals(stop)
     if serve is not None:
@@ -127,6 +136,17 @@ def _look_at(settings: Settings, symbol: str, span: Span, exchange: Exchange) ->
     for line in likeness.lines():
         typer.echo(escape(line), err=True)
     return likeness
+
+
+def _read_outages(url: str, span: Span) -> tuple[Outage, ...]:
+    from cryptofeed_cli.simulator import recorded_outages
+    from cryptofeed_cli.stores import open_store
+
+    with closing(open_store(url, writable=False)) as opened:
+        outages = recorded_outages(opened, span)
+    last = format_duration(outages[-1].after_ms * MILLISECOND)
+    LOG.info("%d recorded outages will happen again, the last one %s after the opening", len(outages), last)
+    return outages
 
 
 def _serve(address: str, stage: Stage, exchange: Exchange, stop: Event, speed: float, period: int | None) -> None:

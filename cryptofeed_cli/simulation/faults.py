@@ -1,11 +1,12 @@
 """What goes wrong on request, and when, in the market's time: decided by the seed alone; knows no frame's meaning.
 
 A specification is ``KIND/EVERY[:LENGTH]``, several of them with commas between: ``gaps/30s,disconnects/2m:15s``. Each
-kind happens at random, on average once in ``EVERY``.
+kind happens at random, on average once in ``EVERY``. Outages happen when they are told to.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
 
 import msgspec
@@ -22,7 +23,7 @@ KINDS: Mapping[str, int | None] = {
     "silence": 45_000,
 }
 """What there is, and how long it takes by default, in milliseconds; None: it has no length."""
-_SHORTEST = 100 * MILLISECOND
+SHORTEST = 100 * MILLISECOND
 
 
 class Fault(msgspec.Struct, frozen=True):
@@ -30,6 +31,16 @@ class Fault(msgspec.Struct, frozen=True):
 
     kind: str
     every_ms: int
+    length_ms: int
+
+
+class Outage(msgspec.Struct, frozen=True):
+    """Something that goes wrong once, at a given time."""
+
+    kind: str
+    """``disconnects`` or ``silence``."""
+    after_ms: int
+    """After the opening of the market."""
     length_ms: int
 
 
@@ -61,18 +72,23 @@ def _milliseconds(part: str, text: str) -> int:
         duration = parse_duration(text)
     except UsageError as exc:
         raise UsageError(f"--faults: {part!r}: {exc}") from exc
-    if duration < _SHORTEST:
-        raise UsageError(f"--faults: {part!r}: nothing is shorter than {format_duration(_SHORTEST)}")
+    if duration < SHORTEST:
+        raise UsageError(f"--faults: {part!r}: nothing is shorter than {format_duration(SHORTEST)}")
     return duration // MILLISECOND
 
 
 class Faults:
     """Whatever goes wrong. ``down`` and ``silent`` say what is so now."""
 
-    def __init__(self, faults: tuple[Fault, ...], bits: Bits, start_ms: int) -> None:
+    def __init__(
+        self, faults: tuple[Fault, ...], bits: Bits, start_ms: int, outages: tuple[Outage, ...] = ()
+    ) -> None:
+        """``outages`` come in the order of their beginnings."""
         self._bits = bits
         self._quantiles = exponential()
         self._due = {fault: start_ms + self._wait(fault) for fault in faults}
+        self._planned = deque(outages)
+        self._start_ms = start_ms
         self._down_until = self._silent_until = 0
         self._pending = {"gaps": 0, "malformed": 0}
         self.down = False
@@ -88,14 +104,21 @@ class Faults:
                 continue
             self._due[fault] = now_ms + fault.length_ms + self._wait(fault)
             begun.append(fault.kind)
-            if fault.kind == "disconnects":
-                self._down_until = now_ms + fault.length_ms
-            elif fault.kind == "silence":
-                self._silent_until = now_ms + fault.length_ms
-            else:
-                self._pending[fault.kind] += 1
+            self._begin(fault.kind, now_ms, fault.length_ms)
+        while self._planned and now_ms >= self._start_ms + self._planned[0].after_ms:
+            outage = self._planned.popleft()
+            begun.append(outage.kind)
+            self._begin(outage.kind, now_ms, outage.length_ms)
         self.down, self.silent = now_ms < self._down_until, now_ms < self._silent_until
         return begun
+
+    def _begin(self, kind: str, now_ms: int, length_ms: int) -> None:
+        if kind == "disconnects":
+            self._down_until = max(self._down_until, now_ms + length_ms)
+        elif kind == "silence":
+            self._silent_until = max(self._silent_until, now_ms + length_ms)
+        else:
+            self._pending[kind] += 1
 
     def pass_on(self, frame: bytes) -> bytes | None:
         """Return what arrives of a frame: itself, a part of it, or nothing."""
