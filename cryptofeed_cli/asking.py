@@ -32,6 +32,18 @@ class Limiter:
         self._next = 0
         self._eased = 0
 
+    @property
+    def state(self) -> tuple[int, int, int, int]:
+        """Everything that decides what it does next; see `as_it_was`."""
+        return self._spacing, self._slowness, self._next, self._eased
+
+    @classmethod
+    def as_it_was(cls, state: tuple[int, int, int, int]) -> Limiter:
+        """Return one that goes on from a `state`."""
+        limiter = cls(1.0)
+        limiter._spacing, limiter._slowness, limiter._next, limiter._eased = state
+        return limiter
+
     def allows(self, monotonic: int) -> bool:
         """Tell whether a request may be sent now, and count it if so."""
         if self._slowness > 1 and monotonic - self._eased >= RECOVERY:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import partial
 from hashlib import blake2b
+from pathlib import Path
 from queue import SimpleQueue
 from threading import Event
 from urllib.parse import urlsplit
@@ -22,11 +23,13 @@ from cryptofeed_cli.asking import Limiter
 from cryptofeed_cli.clock import MILLISECOND, SECOND, Clock
 from cryptofeed_cli.config import Settings
 from cryptofeed_cli.coverage import is_carried
-from cryptofeed_cli.errors import ConfigurationError, ExchangeError, StoreUnreachable, UsageError
+from cryptofeed_cli.errors import ExchangeError, StoreUnreachable, UsageError
 from cryptofeed_cli.exchanges.okx import Okx
 from cryptofeed_cli.failover import FailOver
+from cryptofeed_cli.feeds.base import Feed
 from cryptofeed_cli.feeds.live import LiveFeed
 from cryptofeed_cli.feeds.pacing import Backoff
+from cryptofeed_cli.feeds.tape import TapeWriter
 from cryptofeed_cli.lookups import Lookups
 from cryptofeed_cli.network import Dialer, Route, choose_route
 from cryptofeed_cli.past import Past, blind_no_more, ended_unseen, living, recall
@@ -35,13 +38,14 @@ from cryptofeed_cli.rest import Response, Rest, get_from_any
 from cryptofeed_cli.session import Session, SessionOptions
 from cryptofeed_cli.shards import WHOLE, Shard
 from cryptofeed_cli.standing import is_alive, write_standing
-from cryptofeed_cli.stores import identity, open_store, redact, store_name
+from cryptofeed_cli.stores import identity, open_store, store_name
 from cryptofeed_cli.stores.base import Store
 from cryptofeed_cli.stores.places import places
 from cryptofeed_cli.stores.recorder_outbox import RecorderOutbox
 from cryptofeed_cli.stores.urls import scheme
 from cryptofeed_cli.streams import Sampling
 from cryptofeed_cli.symbols import find_symbols, is_pattern
+from cryptofeed_cli.taping import TapedFeed, TapedSession
 from cryptofeed_cli.types import CHANNELS, Record, Run
 from cryptofeed_cli.writer import Writer
 
@@ -49,12 +53,6 @@ LOG = logging.getLogger(__name__)
 
 _POLL = 0.01
 """Seconds between two looks at whether the exchange may be asked again."""
-
-_NOT_YET = {
-    "record.tape": None,
-}
-"""Keys whose promise this version cannot keep, and the only value it takes: ignoring them would be a lie."""
-
 
 def build_recorder(
     settings: Settings,
@@ -105,19 +103,27 @@ def build_recorder(
         with suppress(StoreUnreachable):  # the writer has more patience
             known = look_back(store)
     options = _options(settings, run, symbols, shard)
-    session = Session(exchange, options, records.append, known, limiter)
+    tape = None if settings.record.tape is None else TapeWriter(
+        Path(settings.record.tape).expanduser(), run, settings.record.tape_max, clock, settings.store.flush_interval
+    )  # fmt: skip
+    session = (
+        Session(exchange, options, records.append, known, limiter) if tape is None
+        else TapedSession(exchange, options, records.append, known, limiter, tape)
+    )  # fmt: skip
     writer = Writer(
         store, outbox, clock=clock, rng=_rng(), patience=settings.store.flush_interval, away=away,
         greet=None if known is not None else lambda answering: late.put(look_back(answering)),
     )  # fmt: skip
     open_reader = partial(open_store, settings.store_url, writable=False)
-    feed = Lookups(build_feed(settings, exchange, clock), open_reader, exchange.name, clock)
+    feed: Feed = Lookups(build_feed(settings, exchange, clock), open_reader, exchange.name, clock)
+    if tape is not None:
+        feed = TapedFeed(feed, tape, clock)
     return Recorder(
         feed, session, records, writer, run,
         clock=clock, flush_interval=settings.store.flush_interval, flush_records=settings.store.flush_records,
         watch=watch, tell=partial(write_standing, places(settings.data_directory, run.name).status),
         pasts=None if known is not None else late,
-        failover=_build_failover(settings, exchange, options, records.append, clock),
+        failover=_build_failover(settings, exchange, options, records.append, clock), tape=tape,
     )  # fmt: skip
 
 
@@ -273,17 +279,6 @@ def build_asker(
 
 def _limiter(settings: Settings, exchange: Okx) -> Limiter:
     return Limiter(exchange.capabilities.rest_per_second * settings.okx.rate_share)
-
-
-def refuse_what_is_missing(settings: Settings) -> None:
-    """Raise `ConfigurationError` for a key that this version would have to ignore."""
-    for key, taken in _NOT_YET.items():
-        table, name = key.split(".")
-        value = getattr(getattr(settings, table), name)
-        if value != taken:
-            raise ConfigurationError(
-                settings.origin(key), key, redact(str(value)), "is not supported by this version; leave it out"
-            )
 
 
 def _run(settings: Settings, clock: Clock, shard: Shard) -> Run:

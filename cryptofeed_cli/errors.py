@@ -16,8 +16,10 @@ CryptofeedError                 1
 │   ├── StoreUrlInvalid         4
 │   ├── StoreUnreachable        4   transient: may answer later
 │   ├── StoreRefused            4   credentials, permissions, a document it will not take
+│   ├── StoreDamaged            4   a file that cannot be read as it was written
 │   ├── StoreBusy               4   another recorder holds the file
 │   ├── StoreTooNew             4   made by a newer version of the program
+│   ├── TapeRefused             4   a directory of tapes that cannot be written into or read
 │   └── OutboxError             4   the local outbox of a recorder
 │       ├── OutboxRefused       4   transient: takes nothing now: the disk or the outbox is full
 │       ├── OutboxDamaged       4
@@ -245,6 +247,13 @@ class OutboxDamaged(OutboxError):
 
 class OutboxBusy(OutboxError):
     """An outbox that another recorder of the same name holds."""
+
+
+class TapeRefused(StoreError):
+    """A directory of tapes that cannot be written into or read. ``url`` is its path, or that of a file in it."""
+
+    def __str__(self) -> str:
+        return f"tape {self.url}: {self.reason}"
 
 
 class Unhealthy(CryptofeedError):

@@ -118,7 +118,7 @@ class FailOver:
             self._keep,
         )
         self._session.start(self._feed.now)
-        live.ledger.remark(now.at, f"simulated data from {format_nanoseconds(now.at)} until it ends")
+        live.remark(now.at, f"simulated data from {format_nanoseconds(now.at)} until it ends")
         LOG.warning(
             "no data from %s for %s: SIMULATED data begins at %s (episode %d)",
             self._exchange.name, format_duration(self._after), format_nanoseconds(now.at), self.episodes,

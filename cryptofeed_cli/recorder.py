@@ -15,6 +15,7 @@ from cryptofeed_cli.clock import MILLISECOND, MINUTE, SECOND, Clock, format_nano
 from cryptofeed_cli.errors import NothingReceived, SymbolsRefused, ThreadDied
 from cryptofeed_cli.failover import FailOver
 from cryptofeed_cli.feeds.base import Closed, Died, Event, Feed, Tick
+from cryptofeed_cli.feeds.tape import TapeWriter
 from cryptofeed_cli.memory import trimmer
 from cryptofeed_cli.past import PAST_UNKNOWN, Past
 from cryptofeed_cli.session import Session
@@ -114,6 +115,7 @@ class Recorder:
         tell: Callable[[Standing], object] | None = None,
         pasts: SimpleQueue[Mapping[str, Past]] | None = None,
         failover: FailOver | None = None,
+        tape: TapeWriter | None = None,
     ) -> None:
         """``records`` is where the session emits to; ``watch`` is shown the recording at every tick.
 
@@ -127,6 +129,7 @@ class Recorder:
         self._watch, self._tell = watch, tell
         self._pasts = pasts
         self._failover = failover
+        self._tape = tape
         self._state, self._since = State.CONNECTING, clock.now()
         self._obstacle = "nothing was heard"
         self._started = clock.monotonic()
@@ -324,6 +327,8 @@ class Recorder:
             try:
                 now = Tick(self._clock.now(), self._clock.monotonic())
                 self._session.finish(now)
+                if self._tape is not None:
+                    self._tape.close()
                 if self._failover is not None:
                     self._failover.finish(now)
                 self._talk()

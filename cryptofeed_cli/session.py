@@ -211,6 +211,10 @@ class Session:
         topics = [one for one in self._topics(self.symbols) if one[0] not in self.refused]
         self._carriers.add(topics, self._options.redundancy, now)
 
+    def remark(self, at: int, text: str) -> None:
+        """Add to the reason of every gap that has not ended."""
+        self.ledger.remark(at, text)
+
     def finish(self, now: Moment) -> None:
         """Nothing will follow: record what is still undecided, and save the books."""
         for streams in self._streams.values():

@@ -88,6 +88,8 @@ TABLE = [
     (errors.OutboxRefused("/d/a.outbox", "the disk is full"), "outbox /d/a.outbox: the disk is full", 4, True),
     (errors.OutboxDamaged("/d/a.outbox", "is torn"), "outbox /d/a.outbox: is torn", 4, False),
     (errors.OutboxBusy("/d/a.outbox", "held by pid 7"), "outbox /d/a.outbox: held by pid 7", 4, False),
+    (errors.StoreDamaged("sqlite:///a.db", "is torn"), "store sqlite:///a.db: is torn", 4, False),
+    (errors.TapeRefused("/d/tapes", "there is none"), "tape /d/tapes: there is none", 4, False),
     (errors.Unhealthy("no recorder is running"), "no recorder is running", 5, False),
     (errors.Incomplete("trades have 2 holes"), "trades have 2 holes", 6, False),
 ]

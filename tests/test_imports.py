@@ -30,7 +30,7 @@ LAYERS = (
     ),
     ("completeness", "recovery", "watchdog"),
     ("session",),
-    ("parcels", "standing"),
+    ("parcels", "standing", "taping", "importing"),
     ("deliverer", "spooler"),
     ("writer", "keeping", "certificate", "copying", "lookups", "pruning", "queries", "refill", "status"),
     ("venue_server",),

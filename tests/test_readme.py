@@ -71,8 +71,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dict
     with Serving(*SYMBOLS, "--rate", "200", cwd=path) as server:
         variables = environment(path, **server.variables)
         variables["PATH"] = f"{programs}:{variables['PATH']}"
-        channels = "trades,tickers,orderbooks,book_updates"
-        recorded = shell(f"cryptofeed record {' '.join(SYMBOLS)} --channels {channels} --duration 3s", path, variables)
+        options = "--channels trades,tickers,orderbooks,book_updates --tape tapes --duration 3s"
+        recorded = shell(f"cryptofeed record {' '.join(SYMBOLS)} {options}", path, variables)
         assert recorded.returncode == 0, recorded.stderr
         yield path, variables
 

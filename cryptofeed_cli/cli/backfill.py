@@ -32,14 +32,13 @@ def backfill(
     settings = configure(ctx, config, {"store.url": store, "network.proxy": proxy, "network.interface": interface})
     from contextlib import closing
 
-    from cryptofeed_cli.assembly import build_feed, refuse_what_is_missing
+    from cryptofeed_cli.assembly import build_feed
     from cryptofeed_cli.clock import SystemClock
     from cryptofeed_cli.dashboard.errands import print_refill, refill_progress
     from cryptofeed_cli.exchanges.okx import Okx
     from cryptofeed_cli.refill import Refill, fillable
     from cryptofeed_cli.stores import open_store
 
-    refuse_what_is_missing(settings)
     clock = SystemClock()
     span = parse_span(since, until)
     exchange = Okx(settings.okx.region)

@@ -16,6 +16,7 @@ from cryptofeed_cli import __version__
 from cryptofeed_cli.cli import backfill as refilling
 from cryptofeed_cli.cli import copy as copying
 from cryptofeed_cli.cli import doctor as examining
+from cryptofeed_cli.cli import importing
 from cryptofeed_cli.cli import prune as pruning
 from cryptofeed_cli.cli import query as querying
 from cryptofeed_cli.cli import record as recording
@@ -67,6 +68,7 @@ app.command(epilog=replaying.EXAMPLE)(replaying.replay)
 app.command(epilog=refilling.EXAMPLE)(refilling.backfill)
 app.command(epilog=pruning.EXAMPLE)(pruning.prune)
 app.command(epilog=copying.EXAMPLE)(copying.copy)
+app.command("import", epilog=importing.EXAMPLE)(importing.import_tape)
 app.command(epilog=standing.EXAMPLE)(standing.status)
 app.command(epilog=examining.EXAMPLE)(examining.doctor)
 

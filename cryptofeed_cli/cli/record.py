@@ -22,6 +22,7 @@ from cryptofeed_cli.cli.options import (
     Simulate,
     SimulateAfter,
     StoreUrl,
+    Tape,
     configure,
     print_configuration,
 )
@@ -56,6 +57,7 @@ def record(
     dashboard: Annotated[
         bool | None, typer.Option("--dashboard/--plain", help="Live view, or log lines; a terminal decides.")
     ] = None,
+    tape: Tape = None,
     metrics: Annotated[
         str | None, typer.Option(metavar="ADDR", help="Serve Prometheus metrics: 9108 (on loopback), HOST:PORT.")
     ] = None,
@@ -73,6 +75,7 @@ def record(
         "record.channels": channels,
         "record.name": name,
         "record.redundancy": redundancy,
+        "record.tape": tape,
         "network.proxy": proxy,
         "network.interface": interface,
         "store.url": store,
@@ -86,9 +89,8 @@ def record(
     if dry_run:
         print_configuration(settings)
         return
-    from cryptofeed_cli.assembly import recorder_name, refuse_what_is_missing
+    from cryptofeed_cli.assembly import recorder_name
 
-    refuse_what_is_missing(settings)
     settings.make_data_directory()
     if drain:
         from cryptofeed_cli.dashboard.report import print_drained

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from enum import StrEnum
 from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import Event
 from typing import TYPE_CHECKING, Annotated
 
@@ -36,6 +39,7 @@ from cryptofeed_cli.stores import Store, open_store
 from cryptofeed_cli.types import CHANNELS
 
 if TYPE_CHECKING:
+    from cryptofeed_cli.config import Settings
     from cryptofeed_cli.exchanges.okx import Okx
 
 LOG = logging.getLogger(__name__)
@@ -84,6 +88,9 @@ def replay(
     timeline: Annotated[
         Timeline | None, typer.Option("--timeline", help="--serve: one for all clients, or one for each connection.")
     ] = None,
+    tape: Annotated[
+        Path | None, typer.Option("--tape", metavar="DIR", help="Of the tapes in DIR, not of the store.")
+    ] = None,
     store: StoreUrl = None,
     config: ConfigFile = None,
 ) -> None:
@@ -105,7 +112,7 @@ def replay(
 
     clock, stop = SystemClock(), Event()
     exchange = Okx(settings.okx.region)
-    with printing() as out, closing(open_store(settings.store_url, writable=False)) as opened:
+    with printing() as out, _recording(settings, tape) as opened:
         stop_on_signals(stop)
         if serve is not None:
             _serve(serve, opened, wanted, exchange, stop, speed, own=timeline is Timeline.own, loop=loop)
@@ -129,6 +136,25 @@ def replay(
                 break
             if not loop:
                 break
+
+
+@contextmanager
+def _recording(settings: Settings, tape: Path | None) -> Iterator[Store]:
+    """Open the store, or a passing one of what tapes mean."""
+    if tape is None:
+        with closing(open_store(settings.store_url, writable=False)) as opened:
+            yield opened
+        return
+    from cryptofeed_cli.exchanges.okx import Okx
+    from cryptofeed_cli.importing import import_tapes
+
+    with (
+        TemporaryDirectory(prefix="cryptofeed-") as directory,
+        closing(open_store(f"sqlite:///{directory}/tape.db", writable=True)) as opened,
+    ):
+        for done in import_tapes(tape, opened, Okx):
+            LOG.info("run %s of %s: %s records", done.run.run_id, done.run.name, f"{done.records:,}")
+        yield opened
 
 
 def _refuse_contradictions(
