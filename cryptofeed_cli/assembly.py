@@ -33,7 +33,7 @@ from cryptofeed_cli.feeds.tape import TapeWriter
 from cryptofeed_cli.lookups import Lookups
 from cryptofeed_cli.network import Dialer, Route, choose_route
 from cryptofeed_cli.past import Past, blind_no_more, ended_unseen, living, recall
-from cryptofeed_cli.recorder import Recorder, View
+from cryptofeed_cli.recorder import Recorder
 from cryptofeed_cli.rest import Response, Rest, get_from_any
 from cryptofeed_cli.session import Session, SessionOptions
 from cryptofeed_cli.shards import WHOLE, Shard
@@ -47,6 +47,7 @@ from cryptofeed_cli.streams import Sampling
 from cryptofeed_cli.symbols import find_symbols, is_pattern
 from cryptofeed_cli.taping import TapedFeed, TapedSession
 from cryptofeed_cli.types import CHANNELS, Record, Run
+from cryptofeed_cli.views import View
 from cryptofeed_cli.writer import Writer
 
 LOG = logging.getLogger(__name__)

@@ -15,7 +15,7 @@ from prometheus_client.registry import Collector
 
 from cryptofeed_cli.clock import SECOND, Clock
 from cryptofeed_cli.errors import ThreadDied, UsageError
-from cryptofeed_cli.recorder import State, SymbolView, View
+from cryptofeed_cli.views import State, SymbolView, View
 
 LOG = logging.getLogger(__name__)
 

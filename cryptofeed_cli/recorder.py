@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from enum import StrEnum
 from queue import Empty, SimpleQueue
 from threading import Event as Flag
 
@@ -20,10 +19,9 @@ from cryptofeed_cli.memory import trimmer
 from cryptofeed_cli.past import PAST_UNKNOWN, Past
 from cryptofeed_cli.session import Session
 from cryptofeed_cli.standing import SINCE, Standing
-from cryptofeed_cli.stores.base import Written
-from cryptofeed_cli.stores.outbox import Backlog
 from cryptofeed_cli.streams import BookStream, TickerStream, TradeStream
 from cryptofeed_cli.types import BookUpdate, Gap, OrderBook, Record, Run, RunState, Ticker, Trade
+from cryptofeed_cli.views import State, SymbolView, View
 from cryptofeed_cli.writer import Writer
 
 LOG = logging.getLogger(__name__)
@@ -43,58 +41,6 @@ PAUSE_MAX = MINUTE
 PATIENCE_HALTED = 1.0
 """The same where nothing was taken for a while already."""
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING}
-
-
-class State(StrEnum):
-    """What a recorder is doing, in one word."""
-
-    CONNECTING = "CONNECTING"
-    LIVE = "LIVE"
-    RECONNECTING = "RECONNECTING"
-    SIMULATED = "SIMULATED"
-    HALTED = "HALTED"
-    """Neither the store nor the outbox takes anything."""
-
-
-class SymbolView(msgspec.Struct, frozen=True):
-    """One symbol at one instant, for whoever shows it."""
-
-    symbol: str
-    price: str | None
-    lag_ms: int | None
-    """Receipt minus exchange time of the last record."""
-    book_valid: bool | None
-    """None: books are not recorded."""
-    gaps: int
-    stored: Mapping[str, int]
-    """Durable records by kind."""
-    bid: str | None = None
-    ask: str | None = None
-    open_gaps: int = 0
-    """Of those, how many may still be filled or have not ended."""
-    heard_ms: int | None = None
-    """How long ago its last frame came, whatever that was."""
-
-
-class View(msgspec.Struct, frozen=True):
-    """A recording at one instant."""
-
-    state: State
-    elapsed: int
-    """Nanoseconds since the start."""
-    frames: int
-    rejects: int
-    written: Written
-    symbols: list[SymbolView]
-    refused: dict[str, str]
-    """Symbols of which the exchange refused something, with its reason."""
-    outbox: Backlog = Backlog()
-    away: str | None = None
-    """Why the store takes nothing; None: it does, as far as is known."""
-    connects: int = 0
-    clock_offset_ms: int | None = None
-    episodes: int = 0
-    """How often a simulation stood in for the exchange."""
 
 
 class Recorder:

@@ -26,12 +26,12 @@ from cryptofeed_cli.coverage import Coverage
 from cryptofeed_cli.dashboard.live import live_view
 from cryptofeed_cli.dashboard.report import print_report
 from cryptofeed_cli.dashboard.standing import ago, draw_status
-from cryptofeed_cli.recorder import State, SymbolView, View
 from cryptofeed_cli.status.report import ChannelStatus, Continuity, RecorderStatus, RoomStatus, SeriesStatus, Status
 from cryptofeed_cli.stores import open_store
 from cryptofeed_cli.stores.base import Written
 from cryptofeed_cli.stores.outbox import Backlog
 from cryptofeed_cli.types import KINDS
+from cryptofeed_cli.views import State, SymbolView, View
 from tests.okx_market import Market, generate, instrument
 from tests.okx_server import OkxServer
 from tests.processes import COMMAND, PATIENCE, environment, query, wait_until

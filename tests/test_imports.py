@@ -30,7 +30,7 @@ LAYERS = (
     ),
     ("completeness", "recovery", "watchdog"),
     ("session",),
-    ("parcels", "standing", "taping", "importing"),
+    ("parcels", "standing", "taping", "importing", "views"),
     ("deliverer", "spooler"),
     ("writer", "keeping", "certificate", "copying", "lookups", "pruning", "queries", "refill", "status"),
     ("venue_server",),

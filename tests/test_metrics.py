@@ -17,9 +17,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from cryptofeed_cli.clock import SECOND, SystemClock
 from cryptofeed_cli.metrics import Figures, serving
-from cryptofeed_cli.recorder import State, SymbolView, View
 from cryptofeed_cli.stores.base import Written
 from cryptofeed_cli.stores.outbox import Backlog
+from cryptofeed_cli.views import State, SymbolView, View
 from tests.okx_market import Market, generate, instrument
 from tests.okx_server import OkxServer
 from tests.processes import PATIENCE, Recording, environment, query, run, wait_until

@@ -24,12 +24,13 @@ from cryptofeed_cli.connections import Note
 from cryptofeed_cli.errors import NothingReceived, OutboxRefused, StoreUnreachable, SymbolsRefused, ThreadDied
 from cryptofeed_cli.exchanges.okx import Okx
 from cryptofeed_cli.feeds.base import Answer, Closed, Connect, Died, Drop, Event, Fetch, Frame, Opened, Send
-from cryptofeed_cli.recorder import HEARTBEAT, TICK, Recorder, State, View
+from cryptofeed_cli.recorder import HEARTBEAT, TICK, Recorder
 from cryptofeed_cli.session import Session, SessionOptions
 from cryptofeed_cli.standing import Standing
 from cryptofeed_cli.stores import open_store
 from cryptofeed_cli.stores.base import Store
 from cryptofeed_cli.types import KINDS, Gap, Record, Run, Trade
+from cryptofeed_cli.views import State, View
 from cryptofeed_cli.writer import Writer
 from tests.okx_market import dump, generate
 from tests.okx_server import OkxServer

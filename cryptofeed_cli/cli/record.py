@@ -34,7 +34,7 @@ from cryptofeed_cli.stores import redact
 
 if TYPE_CHECKING:
     from cryptofeed_cli.config import Settings
-    from cryptofeed_cli.recorder import View
+    from cryptofeed_cli.views import View
 
     Watch = Callable[[View], object]
 

@@ -19,7 +19,7 @@ from cryptofeed_cli.dashboard.motion import Motion
 from cryptofeed_cli.dashboard.standing import ago, outbox_told
 from cryptofeed_cli.dashboard.terminal import clock_span, open_console, plain_table
 from cryptofeed_cli.printable import escape
-from cryptofeed_cli.recorder import State, SymbolView, View
+from cryptofeed_cli.views import State, SymbolView, View
 
 REFRESH = 500 * MILLISECOND
 LOG_LINES = 4

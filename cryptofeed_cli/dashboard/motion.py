@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 
 from cryptofeed_cli.clock import SECOND
-from cryptofeed_cli.recorder import View
+from cryptofeed_cli.views import View
 
 RATE_OVER = 10
 """How many views a rate is averaged over."""

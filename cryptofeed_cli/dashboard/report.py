@@ -10,8 +10,8 @@ from rich.table import Table
 from cryptofeed_cli.dashboard.standing import continuity_table, outbox_told
 from cryptofeed_cli.dashboard.terminal import clock_span, open_console, plain_table
 from cryptofeed_cli.printable import escape
-from cryptofeed_cli.recorder import SymbolView, View
 from cryptofeed_cli.status.report import Continuity
+from cryptofeed_cli.views import SymbolView, View
 
 _KINDS = ("trades", "tickers", "orderbooks", "book_updates")
 
