@@ -104,10 +104,15 @@ class RecorderOutbox:
             LOG.warning("outbox %s: open again", self.path)
 
     def bind(self, store: str) -> None:
-        """Note for which store the contents are. Raises `OutboxRefused` where it holds something for another one."""
+        """Note for which store the contents are. Where it takes that not, it is closed until it does."""
         self._store = store
         if self._inner is not None:
-            _check(self._inner, store)
+            try:
+                _check(self._inner, store)
+            except OutboxRefused as exc:
+                LOG.warning("%s; recording without an outbox until it can be opened", exc)
+                with self._changing:
+                    self._put_away()
 
     def append(self, records: Sequence[Record], recorded_at: int) -> int:
         """Add a batch; on return it survives a power cut. Return its number. Raises `OutboxRefused`."""

@@ -493,6 +493,21 @@ def test_where_there_is_no_room_it_is_opened_once_there_is(disk: Path) -> None:
         assert emptied(outbox) == [trade(1)]
 
 
+def test_what_finds_no_room_for_the_name_of_its_store_is_opened_once_it_does(
+    where: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OutboxRefused("x", "the disk is full; make room")
+
+    with closing(opened(where)) as outbox:
+        with monkeypatch.context() as patch:
+            patch.setattr(Outbox, "bind", full)
+            outbox.bind("sqlite:////m.db")
+        assert not outbox.is_open
+        outbox.append([trade(1)], 1)
+        assert outbox.backlog.store == "sqlite:////m.db"
+
+
 def test_what_holds_records_for_another_store_takes_none_for_this_one(where: Places) -> None:
     with closing(opened(where)) as outbox:
         outbox.bind("sqlite:////m.db")
