@@ -260,6 +260,8 @@ class Recorder:
             LOG.log(_LEVELS[note.level], "%s", note.text)
 
     def _flush(self) -> None:
+        if self._tape is not None:
+            self._tape.flush()  # before the store: what that has is on the tape, whenever we are killed
         size = self._flush_records
         while self._records and self._writer.submit(self._records[:size], _PAUSE):
             del self._records[:size]

@@ -259,26 +259,30 @@ class TapeWriter:
         """Flush and rotate where that is due."""
         if monotonic - self._flushed >= self._flush_interval:
             self._flushed = monotonic
-            self._flush()
+            self.flush()
             if self._bytes >= FILE_BYTES or monotonic - self._begun >= FILE_TIME:
                 self._rotate()
 
-    def close(self) -> None:
-        """Write what is left. A second call does nothing."""
-        self._flush()
-        if self._file is not None:
-            self._file.close()
-            self._file = None
-
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Hand over to the system what was noted: a crash of the program does not cost it any more."""
         if self._file is None or not self._lines:
             return
         data = b"\n".join(self._lines) + b"\n"
         self._lines.clear()
+        rest = memoryview(zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True).compress(data))
+        self._bytes += len(rest)
         try:
-            self._bytes += self._file.write(zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True).compress(data))
+            while rest:  # a disk that is nearly full takes a part first, and says so at the next one
+                rest = rest[self._file.write(rest) :]
         except OSError as exc:
             self._give_up(exc)
+
+    def close(self) -> None:
+        """Write what is left. A second call does nothing."""
+        self.flush()
+        if self._file is not None:
+            self._file.close()
+            self._file = None
 
     def _rotate(self) -> None:
         try:
@@ -297,7 +301,7 @@ class TapeWriter:
         fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # nobody removes what is being written
         self._bytes, self._begun = 0, self._clock.monotonic()
         self.note(Begun(VERSION, self._number, self._run))
-        self._flush()
+        self.flush()
 
     def _make_room(self) -> None:
         files = sorted(self._directory.glob(PATTERN))
