@@ -87,26 +87,14 @@ def build_recorder(
         return None
     symbols = _share(found, shard)
 
-    def look_back(answering: Store) -> dict[str, Past]:
-        answering.write(ended_unseen(answering, run, is_alive))
-        pasts = recall(answering, exchange.name, symbols, waited_since)
-        answering.write(blind_no_more(answering, pasts))
-        others = living(answering, run, is_alive)
-        for symbol, past in pasts.items():
-            for channel in CHANNELS:
-                if any(is_carried(one, symbol, channel) for one in others):
-                    past.leave(channel)
-        return pasts
-
+    look_back = partial(_look_back, run=run, exchange=exchange.name, symbols=symbols, waited_since=waited_since)
     known: Mapping[str, Past] | None = None
     late: SimpleQueue[Mapping[str, Past]] = SimpleQueue()
     if away is None and not outbox.backlog.records:
         with suppress(StoreUnreachable):  # the writer has more patience
             known = look_back(store)
     options = _options(settings, run, symbols, shard)
-    tape = None if settings.record.tape is None else TapeWriter(
-        Path(settings.record.tape).expanduser(), run, settings.record.tape_max, clock, settings.store.flush_interval
-    )  # fmt: skip
+    tape = _tape(settings, run, clock)
     session = (
         Session(exchange, options, records.append, known, limiter) if tape is None
         else TapedSession(exchange, options, records.append, known, limiter, tape)
@@ -126,6 +114,28 @@ def build_recorder(
         pasts=None if known is not None else late,
         failover=_build_failover(settings, exchange, options, records.append, clock), tape=tape,
     )  # fmt: skip
+
+
+def _look_back(
+    store: Store, *, run: Run, exchange: str, symbols: tuple[str, ...], waited_since: int | None
+) -> dict[str, Past]:
+    """Read what earlier runs left, and close those that did not live to do so."""
+    store.write(ended_unseen(store, run, is_alive))
+    pasts = recall(store, exchange, symbols, waited_since)
+    store.write(blind_no_more(store, pasts))
+    others = living(store, run, is_alive)
+    for symbol, past in pasts.items():
+        for channel in CHANNELS:
+            if any(is_carried(one, symbol, channel) for one in others):
+                past.leave(channel)
+    return pasts
+
+
+def _tape(settings: Settings, run: Run, clock: Clock) -> TapeWriter | None:
+    record = settings.record
+    if record.tape is None:
+        return None
+    return TapeWriter(Path(record.tape).expanduser(), run, record.tape_max, clock, settings.store.flush_interval)
 
 
 def _symbols(

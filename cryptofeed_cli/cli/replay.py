@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from enum import StrEnum
 from functools import partial
@@ -28,12 +28,12 @@ from cryptofeed_cli.cli.options import (
     printing,
     split,
 )
-from cryptofeed_cli.clock import SystemClock, format_duration
+from cryptofeed_cli.clock import Clock, SystemClock, format_duration
 from cryptofeed_cli.config import nearest
 from cryptofeed_cli.errors import UsageError
 from cryptofeed_cli.queries import Query
 from cryptofeed_cli.recorded_stage import KINDS_SHOWN, RecordedStage, frames
-from cryptofeed_cli.replayer import OnGap, Pace, replay_frames
+from cryptofeed_cli.replayer import OnGap, Pace, Replayed, replay_frames
 from cryptofeed_cli.replayer import replay as play
 from cryptofeed_cli.stores import Store, open_store
 from cryptofeed_cli.types import CHANNELS
@@ -117,25 +117,30 @@ def replay(
         if serve is not None:
             _serve(serve, opened, wanted, exchange, stop, speed, own=timeline is Timeline.own, loop=loop)
             return
-        while not stop.is_set():
-            begun = clock.monotonic()
+        def once() -> Replayed:
             pace = Pace(speed, clock, stop.wait) if speed else None
-            if exchanged:
-                shown = frames(opened, wanted, exchange)
-                stops = on_gap is OnGap.stop
-                replayed = replay_frames(opened, wanted, shown, out, stop_at_gaps=stops, pace=pace, over=stop.is_set)
-            else:
-                replayed = play(opened, wanted, out, on_gap=on_gap, pace=pace, over=stop.is_set)
-            what = "frames" if exchanged else "records"
-            LOG.info(
-                "replayed %s %s and %s gaps in %s, digest %s", f"{replayed.records:,}", what, f"{replayed.gaps:,}",
-                format_duration(clock.monotonic() - begun), replayed.digest,
-            )  # fmt: skip
-            if not replayed.records and not stop.is_set():
+            if not exchanged:
+                return play(opened, wanted, out, on_gap=on_gap, pace=pace, over=stop.is_set)
+            shown, stops = frames(opened, wanted, exchange), on_gap is OnGap.stop
+            return replay_frames(opened, wanted, shown, out, stop_at_gaps=stops, pace=pace, over=stop.is_set)
+
+        while not stop.is_set():
+            if not _reported(once, "frames" if exchanged else "records", clock) and not stop.is_set():
                 _say_nothing_is_stored(wanted)
                 break
             if not loop:
                 break
+
+
+def _reported(once: Callable[[], Replayed], what: str, clock: Clock) -> int:
+    """Replay once, log what that was, and return how much."""
+    begun = clock.monotonic()
+    done = once()
+    LOG.info(
+        "replayed %s %s and %s gaps in %s, digest %s", f"{done.records:,}", what, f"{done.gaps:,}",
+        format_duration(clock.monotonic() - begun), done.digest,
+    )  # fmt: skip
+    return done.records
 
 
 @contextmanager
