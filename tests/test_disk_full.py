@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from cryptofeed_cli.errors import StoreUnreachable
+from cryptofeed_cli.stores import open_store
 from cryptofeed_cli.stores.places import places
 from tests.disks import fill_up, small_disk
 from tests.faults import CHANNELS, SYMBOLS, check, finish, recorded_scene, rows
@@ -71,6 +73,15 @@ def test_without_any_room_for_an_outbox_a_store_elsewhere_is_recorded_into_and_t
         check(scene, url)
 
 
+def is_there(url: str) -> bool:
+    """Tell whether a store was made, and may be read."""
+    try:
+        open_store(url, writable=False).close()
+    except StoreUnreachable:
+        return False
+    return True
+
+
 def test_without_any_room_at_all_the_recording_waits_for_it(tmp_path: Path, disk: Path) -> None:
     filler = fill_up(disk)
     with recorded_scene(
@@ -82,6 +93,7 @@ def test_without_any_room_at_all_the_recording_waits_for_it(tmp_path: Path, disk
         scene.server.wait_for("subscribe", channel="trades-all", count=2 * len(SYMBOLS))
         scene.server.wait_for("subscribe", channel="books", count=2 * len(SYMBOLS))
         scene.go(100)
+        wait_until(lambda: is_there(url), "the store, which the outbox may be quicker than")
         finish(scene, recording, url)
     for symbol in SYMBOLS:
         stored = [trade["trade_id"] for trade in rows(url, "trades", symbol)]
